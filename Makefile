@@ -1,0 +1,36 @@
+# Two commands: `make run` (install, start, first graph) and `make test` (install, check, test everything).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= plumbago-data
+
+.PHONY: run test check bench clean
+
+run: $(VENV)/installed
+	@echo "Starting Plumbago on loopback; its data goes to ./$(DATA). The first start compiles for some seconds. Stop with Ctrl-C."
+	@echo "  send a line:   echo \"my.first.metric 42 \$$(date +%s)\" | nc -q0 127.0.0.1 2003     (or: $(BIN)/plumbago send 'my.first.metric 42')"
+	@echo "  look at it:    $(BIN)/plumbago query 'my.first.metric' --from -10min"
+	@echo "  this host:     $(BIN)/plumbago find 'hosts.*.*'  and  curl 'http://127.0.0.1:8080/render?target=hosts.*.load.*&from=-10min&format=json'"
+	@$(BIN)/plumbago serve --data $(DATA) --collect-host
+
+test: $(VENV)/tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+bench: $(VENV)/tested
+	$(BIN)/python -m benchmarks
+
+$(VENV)/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/tested: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

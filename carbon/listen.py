@@ -1,0 +1,123 @@
+"""Twisted around the readers: TCP and UDP listeners. What knows sockets is here and decides nothing.
+
+What arrives is stored before more is read, so a sender that is too fast is held back by TCP instead of losing lines.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from twisted.internet import reactor
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.python.failure import Failure
+from twisted.protocols.policies import TimeoutMixin
+
+from carbon.errors import BadFrame
+from carbon.intake import Intake
+from carbon.names import NameTable
+from carbon.protocols.line import LineReader
+from carbon.protocols.pickle import PickleReader
+from carbon.stats import Stats
+
+_log = logging.getLogger(__name__)
+
+READ_BYTES = 1 << 18  # Twisted's 64 KiB cost a tenth more CPU a line
+CONNECTIONS_MAX = 5_000  # a listener; carbon: no limit
+IDLE_S = 600  # carbon: none, and half-open connections stay for ever
+
+
+class Stream(Protocol, TimeoutMixin):
+    """One connection: every piece of data goes to `read`, which may raise BadFrame to have it closed."""
+
+    def __init__(self, name: str, read: Callable[[bytes], None], stats: Stats, factory: StreamFactory) -> None:
+        self._name, self._read, self._stats = name, read, stats
+        self.factory: StreamFactory = factory
+        self.heard = False
+
+    def connectionMade(self) -> None:  # noqa: N802
+        assert self.transport is not None
+        if len(self.factory.streams) >= CONNECTIONS_MAX:
+            self._stats.reject("too many connections", source=str(self.transport.getPeer()))
+            self.transport.abortConnection()  # type: ignore[attr-defined]  # TCP transports have it
+            return
+        self.factory.streams.add(self)
+        self._stats.connections += 1
+        self.transport.bufferSize = READ_BYTES  # type: ignore[attr-defined]  # Twisted's own attribute
+        self.setTimeout(IDLE_S)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        self.heard = True
+        self.resetTimeout()
+        try:
+            self._read(data)
+        except BadFrame as error:
+            assert self.transport is not None
+            self._stats.reject(str(error), sample=data[:64], source=str(self.transport.getPeer()))
+            self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: N802
+        self.setTimeout(None)
+        if self in self.factory.streams:
+            self.factory.streams.discard(self)
+            self._stats.connections -= 1
+
+
+class StreamFactory(Factory):
+    """Makes a Stream, with a reader of its own, for each connection."""
+
+    noisy = False
+
+    def __init__(self, name: str, reader: Callable[[], Callable[[bytes], None]], stats: Stats) -> None:
+        self._name, self._reader, self._stats = name, reader, stats
+        self.streams: set[Stream] = set()
+
+    def buildProtocol(self, addr: IAddress | None) -> Stream:  # noqa: N802
+        return Stream(self._name, self._reader(), self._stats, self)
+
+
+def line_streams(names: NameTable, intake: Intake, stats: Stats) -> StreamFactory:
+    def reader() -> Callable[[bytes], None]:
+        line = LineReader(names, stats)
+        return lambda data: intake.accept(line.feed(data, int(intake.now())), "line")
+
+    return StreamFactory("line", reader, stats)
+
+
+def pickle_streams(intake: Intake, stats: Stats) -> StreamFactory:
+    def reader() -> Callable[[bytes], None]:
+        frames = PickleReader()
+
+        def read(data: bytes) -> None:
+            try:
+                columns = frames.feed(data)
+                intake.accept_columns(columns.names, columns.timestamps, columns.values, "pickle")
+            finally:
+                for reason, count in frames.rejected.items():
+                    stats.reject(reason, count, source="pickle")
+                frames.rejected.clear()
+
+        return read
+
+    return StreamFactory("pickle", reader, stats)
+
+
+class Datagrams(DatagramProtocol):
+    """Lines in datagrams; those that wait in the socket are read together, so that the kernel's work is shared."""
+
+    noisy = False
+
+    def __init__(self, names: NameTable, intake: Intake, stats: Stats) -> None:
+        self._reader, self._intake = LineReader(names, stats), intake
+        self._waiting: list[bytes] = []
+
+    def datagramReceived(self, datagram: bytes, addr: object) -> None:  # noqa: N802
+        if not self._waiting:
+            reactor.callLater(0, self.read)  # type: ignore[attr-defined]  # the reactor is installed at import
+        self._waiting.append(datagram)
+
+    def read(self) -> None:
+        data, self._waiting = b"\n".join(self._waiting), []
+        if data:
+            self._intake.accept(self._reader.whole(data, int(self._intake.now())), "udp")

@@ -1,0 +1,158 @@
+"""The receiver put together: sockets → listeners → intake → store. The only file of this wing that sees all.
+
+Beside the listeners run: the rollup of coarser archives, the reload of changed rules, the report about ourselves
+(carbon.agents.<host>.*) and, if wanted, the collector of this host.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import LoopingCall
+
+from carbon.collect import INTERVAL_S, HostCollector
+from carbon.intake import Intake
+from carbon.listen import Datagrams, StreamFactory, line_streams, pickle_streams
+from carbon.names import NameTable
+from carbon.stats import Report, Stats, node
+from storage.errors import StorageError
+from storage.schema import Rules
+from storage.store import Store
+
+_log = logging.getLogger(__name__)
+
+ROLL_UP_S = 0.25  # how far the coarser archives may be behind the finest
+REPORT_S = 60  # carbon's CARBON_METRIC_INTERVAL
+RELOAD_S = 10  # carbon looks at its rules every 60 s
+_DRAIN_S = 1.2  # on SIGTERM: what is under way may still arrive for so long
+_QUIET_S = 0.1  # … but when nothing came for so long, nothing is under way
+
+
+class Receiver:
+    """Everything the receiver runs. `sockets` by listener: "line" and "pickle" listen, "udp" is bound."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Path | None,
+        sockets: Mapping[str, socket.socket],
+        *,
+        collect_host: bool,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._config = store, config
+        self.stats = Stats()
+        self._names = NameTable(store, self.stats)
+        self._intake = Intake(store, self._names, self.stats, now)
+        self._factories: dict[str, StreamFactory] = {
+            "line": line_streams(self._names, self._intake, self.stats),
+            "pickle": pickle_streams(self._intake, self.stats),
+        }
+        self._datagrams = Datagrams(self._names, self._intake, self.stats)
+        self._sockets = sockets
+        self._collect_host = collect_host
+        self._ports: list[object] = []
+        self._calls: list[LoopingCall] = []
+
+    def start(self) -> None:
+        for name, factory in self._factories.items():
+            if name in self._sockets:
+                at = self._sockets[name]
+                at.setblocking(False)
+                self._ports.append(reactor.adoptStreamPort(at.fileno(), at.family, factory))  # type: ignore[attr-defined]
+        if "udp" in self._sockets:
+            at = self._sockets["udp"]
+            at.setblocking(False)
+            at.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+            self._ports.append(reactor.adoptDatagramPort(at.fileno(), at.family, self._datagrams, 65535))  # type: ignore[attr-defined]
+        self._every(ROLL_UP_S, self._store.roll_up)
+        self._every(RELOAD_S, self.reload)
+        host = node(socket.gethostname())
+        report = Report(self.stats)
+        self._every(REPORT_S, lambda: self._take(f"carbon.agents.{host}.", report.take()))
+        if self._collect_host:
+            collector = HostCollector(host)
+            self._every(INTERVAL_S, lambda: self._take("", collector.measure()), at_once=True)
+
+    def _every(self, seconds: float, work: Callable[[], object], *, at_once: bool = False) -> None:
+        def guarded() -> None:
+            try:
+                work()
+            except Exception:
+                self.stats.errors += 1
+                _log.exception("%s failed; it is tried again in %s s", work, seconds)
+
+        call = LoopingCall(guarded)
+        call.start(seconds, now=at_once)
+        self._calls.append(call)
+
+    def _take(self, prefix: str, values: Mapping[str, float]) -> None:
+        self._intake.accept_values({prefix + name: value for name, value in values.items()}, "self")
+
+    def reload(self) -> None:
+        """Take changed rules files; wrong ones leave the rules in force as they are."""
+        if not self._store.rules.changed():
+            return
+        try:
+            self._store.rules = Rules.load(self._config)
+        except StorageError as error:
+            self.stats.errors += 1
+            _log.error("the rules stay as they were: %s", error)
+        else:
+            _log.info("rules reloaded from %s", self._config)
+
+    @inlineCallbacks
+    def stop(self):  # type: ignore[no-untyped-def]
+        """Read what senders have already sent, then store all and close."""
+        heard, deadline = time.monotonic(), time.monotonic() + _DRAIN_S
+        before = -1
+        while time.monotonic() < deadline:
+            count = self.stats.received.total() + self.stats.rejected.total()
+            if count != before:
+                before, heard = count, time.monotonic()
+            if time.monotonic() - heard > _QUIET_S:
+                break
+            yield _pause(0.02)
+        for port in self._ports:
+            port.stopListening()  # type: ignore[attr-defined]
+        for call in self._calls:
+            call.stop()
+        self._datagrams.read()
+        self._store.roll_up()
+        self._store.close()
+
+
+def _pause(seconds: float) -> Deferred[None]:
+    done: Deferred[None] = Deferred()
+    reactor.callLater(seconds, done.callback, None)  # type: ignore[attr-defined]
+    return done
+
+
+def run(receiver: Receiver, on_ready: Callable[[], None]) -> None:
+    """Run until SIGTERM or SIGINT; what was received is stored before it returns."""
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            receiver.stop().addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
+
+    def on_signal(*_: object) -> None:
+        reactor.callFromThread(stop)  # type: ignore[attr-defined]
+
+    def started() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+        receiver.start()
+        on_ready()
+
+    reactor.callWhenRunning(started)  # type: ignore[attr-defined]
+    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]

@@ -1,0 +1,306 @@
+"""The front door: `plumbago`, one command that joins each wing's own.
+
+`plumbago serve` binds the ports, hands them to two child processes (receiver and renderer) and keeps both up: a child
+that dies is started again on the same sockets, so clients wait instead of being refused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+VERSION = "0.1.0"
+
+# command → the module that has it in COMMANDS: imported only when it is asked for, as numba alone takes half a second
+_WINGS = {
+    "receive": "carbon.cli",
+    "send": "carbon.cli",
+    "find": "storage.cli",
+    "info": "storage.cli",
+    "render": "render.cli",
+    "query": "render.cli",
+}
+_SUMMARIES = {
+    "find": "List the metrics that match a glob.",
+    "info": "Explain the store, or one metric: rules, archives, rows, bytes, newest datapoint.",
+    "query": "Evaluate targets and print their datapoints.",
+    "receive": "Run the receiver alone.",
+    "render": "Run the renderer alone.",
+    "send": "Send metric lines to a server.",
+}
+_STOP_S = 1.8  # what children get to finish after SIGTERM
+_BACKOFF_S = (0.1, 0.5, 2.0, 5.0)
+
+
+class _Wings(click.Group):
+    """A group whose commands are found in the wings' cli modules when they are first asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({*super().list_commands(context), *_WINGS})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _WINGS:
+            return super().get_command(context, name)
+        module = importlib.import_module(_WINGS[name])
+        return _reading_settings(next(command for command in module.COMMANDS if command.name == name))
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands with their summaries, without importing a wing."""
+        own = {name: self.commands[name].get_short_help_str(limit=80) for name in self.commands}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted({**own, **_SUMMARIES}.items()))
+
+
+class _ConfigError(click.ClickException):
+    """A plumbago.toml that cannot be used: one line, exit status 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"plumbago: {self.message}", err=True)
+
+
+@click.group(cls=_Wings, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(VERSION, prog_name="plumbago")
+def main() -> None:
+    """Plumbago keeps Graphite metrics in fixed-size files and answers Graphite queries.
+
+    Every option can also be given as an environment variable (PLUMBAGO_DATA, PLUMBAGO_LINE_PORT, …) or in
+    plumbago.toml of the config folder. Shell completion: eval "$(_PLUMBAGO_COMPLETE=bash_source plumbago)".
+    """
+
+
+def _reading_settings(command: click.Command) -> click.Command:
+    """The command, with plumbago.toml of its --config folder as the defaults of its other options."""
+    for parameter in command.params:
+        if parameter.name == "config":
+            parameter.is_eager = True
+            parameter.callback = _take_settings
+    return command
+
+
+def _take_settings(context: click.Context, parameter: click.Parameter, folder: Path | None) -> Path | None:
+    if folder is not None and (folder / "plumbago.toml").exists():
+        context.default_map = settings(folder / "plumbago.toml")
+    return folder
+
+
+def settings(path: Path) -> dict[str, Any]:
+    """What plumbago.toml sets, by option (`line-port = 2003`); raises _ConfigError with file, line and key."""
+    try:
+        text = path.read_text()
+        values = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise _ConfigError(f"{path}: {error}") from error
+    options = {(p.name or "").replace("_", "-"): p for p in serve.params if p.name != "config"}
+    for key, value in values.items():
+        line = next((i for i, at in enumerate(text.splitlines(), 1) if at.strip().startswith(key)), 1)
+        if key not in options:
+            raise _ConfigError(f"{path}:{line}: {key}: no such setting; there are {', '.join(sorted(options))}")
+        try:
+            options[key].type_cast_value(click.Context(serve), value)
+        except click.BadParameter as error:
+            raise _ConfigError(f"{path}:{line}: {key}: {error.message}") from error
+    return {key.replace("-", "_"): value for key, value in values.items()}
+
+
+_PORT = click.IntRange(0, 65535)
+
+
+@main.command()
+@click.option("--data", type=click.Path(path_type=Path), default="plumbago-data", show_default=True, envvar="PLUMBAGO_DATA", help="Folder of the store.")
+@click.option("--config", type=click.Path(path_type=Path, file_okay=False), envvar="PLUMBAGO_CONFIG", help="Folder of the configuration.")
+@click.option("--host", default="127.0.0.1", show_default=True, envvar="PLUMBAGO_HOST", help="Address to listen on.")
+@click.option("--line-port", type=_PORT, default=2003, show_default=True, envvar="PLUMBAGO_LINE_PORT", help="Metric lines, TCP and UDP; 0 = any free port.")
+@click.option("--pickle-port", type=_PORT, default=2004, show_default=True, envvar="PLUMBAGO_PICKLE_PORT", help="Pickled metrics, TCP.")
+@click.option("--http-port", type=_PORT, default=8080, show_default=True, envvar="PLUMBAGO_HTTP_PORT", help="The Graphite HTTP API.")
+@click.option("--collect-host/--no-collect-host", default=False, envvar="PLUMBAGO_COLLECT_HOST", help="Measure this host every 10 s.")
+def serve(data: Path, config: Path | None, host: str, line_port: int, pickle_port: int, http_port: int, collect_host: bool) -> None:  # fmt: skip
+    """Take metrics in and answer queries: receiver and renderer, supervised."""
+    with _one_line_errors():
+        sockets = _bind_all(host, line_port, pickle_port, http_port)
+    common = ["--data", str(data), *(["--config", str(config)] if config else [])]
+    receive = ["receive", *common, "--collect-host" if collect_host else "--no-collect-host"]
+    children = [
+        Child("receiver", receive, {name: sockets[name] for name in ("line", "udp", "pickle")}),
+        Child("renderer", ["render", *common], {"http": sockets["http"]}),
+    ]
+    addresses = " ".join(f"{name}={_address(at)}" for name, at in sockets.items())
+    ready = f"plumbago ready {addresses} data={data}"
+    sys.exit(Supervisor(children, lambda: click.echo(ready)).run())
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        click.echo(f"plumbago: {error.strerror or error}", err=True)
+        sys.exit(1)
+
+
+_reading_settings(serve)
+
+
+def _bind_all(host: str, line_port: int, pickle_port: int, http_port: int) -> dict[str, socket.socket]:
+    line, udp = _bind_line(host, line_port)
+    pickle = _bind(host, pickle_port, "--pickle-port")
+    http = _bind(host, http_port, "--http-port")
+    return {"line": line, "udp": udp, "pickle": pickle, "http": http}
+
+
+def _bind(host: str, port: int, option: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """A socket bound to the port, listening if it is a stream; OSError says which option to change."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, kind)
+    try:
+        if kind == socket.SOCK_STREAM:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        if kind == socket.SOCK_STREAM:
+            bound.listen(1024)
+    except OSError as error:
+        bound.close()
+        reason = f"cannot listen on {host}:{port} ({error.strerror}): choose another with {option}, or 0 for any free port"
+        raise OSError(error.errno, reason) from error
+    return bound
+
+
+def _bind_line(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """TCP and UDP on one number; with port 0, on one that is free for both."""
+    for _ in range(20):
+        tcp = _bind(host, port, "--line-port")
+        try:
+            return tcp, _bind(host, tcp.getsockname()[1], "--line-port", socket.SOCK_DGRAM)
+        except OSError:
+            tcp.close()
+            if port:
+                raise
+    raise OSError("no port number is free for both TCP and UDP")
+
+
+def _address(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@dataclass
+class Child:
+    """One of the wings' processes: its arguments, and the sockets it is handed as `--<name>-fd N`."""
+
+    name: str
+    arguments: list[str]
+    sockets: Mapping[str, socket.socket]
+    process: subprocess.Popen[bytes] | None = None
+    ready: int = -1  # the pipe on which it says that it is
+    was_ready: bool = False
+    failures: int = 0
+    start_at: float = field(default_factory=time.monotonic)
+
+    def start(self) -> None:
+        self.ready, tell = os.pipe()
+        handed = {name: at.fileno() for name, at in self.sockets.items()}
+        options = [text for name, fd in handed.items() for text in (f"--{name}-fd", str(fd))]
+        command = [sys.executable, "-m", "plumbago", *self.arguments, *options, "--ready-fd", str(tell)]
+        self.process = subprocess.Popen(command, pass_fds=(*handed.values(), tell), start_new_session=True)
+        os.close(tell)
+
+    def heard(self) -> None:
+        """The ready pipe has something, or its end."""
+        if os.read(self.ready, 256):
+            self.was_ready, self.failures = True, 0
+        os.close(self.ready)
+        self.ready = -1
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+class Supervisor:
+    """Keeps children running until SIGTERM or SIGINT; a child that dies is started again after a growing pause.
+
+    Children start one after the other, each when the one before is ready. One that ends before it ever was ready
+    has said why on stderr: all stop, and the exit status is its own.
+    """
+
+    def __init__(self, children: list[Child], on_ready: Callable[[], None]) -> None:
+        self._children, self._on_ready = children, on_ready
+        self._told = False
+        self._stopping = False
+
+    def run(self) -> int:
+        """Gives the exit status."""
+        wake, woken = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(woken)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        while not self._stopping:
+            if (status := self._step()) is not None:
+                self._end()
+                return status
+            waiting = [child.ready for child in self._children if child.ready >= 0]
+            for fd in select.select([wake, *waiting], [], [], 0.5)[0]:
+                if fd == wake:
+                    os.read(wake, 4096)
+                else:
+                    next(child for child in self._children if child.ready == fd).heard()
+        return self._end()
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _step(self) -> int | None:
+        """Start what is to be started; a status when all must end."""
+        now = time.monotonic()
+        for child in self._children:
+            if child.process is not None and not child.alive:
+                status = child.process.returncode
+                if not child.was_ready:
+                    return status if status > 0 else 1
+                click.echo(f"plumbago: the {child.name} ended with status {status} and is started again", err=True)
+                child.start_at = now + _BACKOFF_S[min(child.failures, len(_BACKOFF_S) - 1)]
+                child.failures += 1
+                child.process = None
+            if child.process is None and now >= child.start_at:
+                child.start()
+            if not child.was_ready:
+                return None
+        if not self._told:
+            self._told = True
+            self._on_ready()
+        return None
+
+    def _end(self) -> int:
+        """Stop the children, the first of them last asked to: 0 if each ended by itself in time."""
+        alive = [child.process for child in self._children if child.process is not None and child.alive]
+        for process in alive:
+            process.terminate()
+        deadline, status = time.monotonic() + _STOP_S, 0
+        for process in alive:
+            try:
+                status = process.wait(max(0.05, deadline - time.monotonic())) or status
+            except subprocess.TimeoutExpired:
+                click.echo(f"plumbago: process {process.pid} did not stop in time and is killed", err=True)
+                process.kill()
+                status = 1
+        return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""A ring file, byte by byte. This docstring is the specification of version 1.
+
+A ring holds one archive (step, points) of the series of one shard, in `shards/<shard>/<step>s.ring`.
+All numbers are little-endian. Time is cut into slots (`slot = timestamp // step`) and blocks of B slots
+(`block = slot // B`); the timestamps themselves are not stored, they follow from the place.
+
+    file    = header · lane 0 · lane 1 · …          up to 64 lanes, appended when their first row is taken
+    header  = 4,096 bytes:
+              0   8  magic "PBGORING"
+              8   4  version (1)                    12  4  CRC-32 of bytes 16 … 4095
+              16  4  step, seconds                  20  4  B, slots a block
+              24  8  points of the archive          32  4  P, places for sealed blocks
+              36  4  rows a lane (512)              40  8  bytes a lane
+              48  4  length of the text             52  …  text: the shard's schema as JSON, for people and tools
+    lane    = control · head 0 · head 1 · place 0 … place P-1       512 rows of the shard
+    control = words of 8 bytes, padded to a page:
+              0, 1  stamp of head 0, 1              2, 3  filled slots of head 0, 1
+              4     seals begun + seals ended (odd: one is under way)
+              5–7   zero                            8 …   stamp of place 0 … P-1
+    head    = float64 [B][512]   time-major: one slot of all the lane's rows is one 4 KiB page
+    place   = float64 [512][B]   series-major: one row's block is one run
+
+A *stamp* is the number of the block that lies there plus one; 0 = nothing. Block e lives in head e % 2 while it
+is one of the newest two, and is sealed to place e % P after. In a head only the first `filled` slots count.
+Rows and slots never written are missing. **A missing value is zero bits**: what is stored is the bits of the
+float64 XOR those of the canonical NaN, so untouched space, a hole in the file too, reads as missing.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from storage.errors import CorruptRing
+
+MAGIC = b"PBGORING"
+VERSION = 1
+PAGE = 4096
+WORD = 8
+LANE_ROWS = 512  # one slot of a lane's rows fills a page: a flush dirties no more than it must
+LANES_MAX = 64
+SHARD_ROWS = LANE_ROWS * LANES_MAX
+NAN_BITS = 0x7FF8000000000000
+
+HEAD_STAMP, HEAD_FILLED, SEALS, PLACE_STAMP = 0, 2, 4, 8  # words of a lane's control
+
+_HEADER = struct.Struct("<8sIIIIQIIQI")
+_TEXT_MAX = PAGE - _HEADER.size
+_BLOCK_SLOTS = 120  # the multiple of most ratios between archives that is nearest to 1 KiB a row
+_RATIO_MAX = 256
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where everything lies in a ring file; a kernel gets it as an int64 array from `for_kernel`."""
+
+    step: int
+    points: int
+    block: int
+
+    @classmethod
+    def choose(cls, step: int, points: int, *, ratio: int = 1) -> Geometry:
+        """The geometry for an archive whose next coarser one has `ratio` times its step.
+
+        Blocks are a multiple of the ratio, so that a coarse slot never straddles two of them (but for ratios
+        too large for a head), and small archives get small blocks.
+        """
+        block = max(8, min(_BLOCK_SLOTS, -(-points // 4)))
+        if ratio <= _RATIO_MAX:
+            block = max(1, round(block / ratio)) * ratio
+        return cls(step, points, block)
+
+    @property
+    def places(self) -> int:
+        """One more than the archive needs: the oldest block stays whole while a new one is sealed."""
+        return -(-self.points // self.block) + 1
+
+    @property
+    def control_bytes(self) -> int:
+        words = PLACE_STAMP + self.places
+        return -(-words * WORD // PAGE) * PAGE
+
+    @property
+    def unit_bytes(self) -> int:
+        """Bytes of a head or a place of one lane."""
+        return self.block * LANE_ROWS * WORD
+
+    @property
+    def lane_bytes(self) -> int:
+        return self.control_bytes + (2 + self.places) * self.unit_bytes
+
+    def lane_offset(self, lane: int) -> int:
+        return PAGE + lane * self.lane_bytes
+
+    def place_offset(self, lane: int, place: int) -> int:
+        return self.lane_offset(lane) + self.control_bytes + (2 + place) * self.unit_bytes
+
+    def for_kernel(self) -> tuple[int, int, int, int]:
+        """(block, places, control words, lane words)"""
+        return self.block, self.places, self.control_bytes // WORD, self.lane_bytes // WORD
+
+
+def encode_header(geometry: Geometry, schema: dict[str, Any]) -> bytes:
+    text = json.dumps(schema).encode()[:_TEXT_MAX]
+    fields = (geometry.step, geometry.block, geometry.points, geometry.places, LANE_ROWS, geometry.lane_bytes)
+    page = bytearray(PAGE)
+    _HEADER.pack_into(page, 0, MAGIC, VERSION, 0, *fields, len(text))
+    page[_HEADER.size : _HEADER.size + len(text)] = text
+    struct.pack_into("<I", page, 12, zlib.crc32(page[16:]))
+    return bytes(page)
+
+
+def decode_header(page: bytes, path: str) -> tuple[Geometry, dict[str, Any]]:
+    """The geometry and the schema's text of a ring file; raises CorruptRing."""
+    if len(page) < PAGE:
+        raise CorruptRing(path, len(page), f"the header has {len(page)} of {PAGE} bytes")
+    magic, version, crc, step, block, points, places, lane_rows, lane_bytes, text = _HEADER.unpack_from(page)
+    if magic != MAGIC:
+        raise CorruptRing(path, 0, f"no ring file: it begins with {magic!r}")
+    if version != VERSION:
+        raise CorruptRing(path, 8, f"format version {version}, this program reads {VERSION}")
+    if crc != zlib.crc32(page[16:PAGE]):
+        raise CorruptRing(path, 12, "the header's checksum is wrong")
+    geometry = Geometry(step, points, block)
+    if (geometry.places, LANE_ROWS, geometry.lane_bytes) != (places, lane_rows, lane_bytes):
+        raise CorruptRing(path, 16, "the header's sizes contradict each other")
+    return geometry, json.loads(page[_HEADER.size : _HEADER.size + text])

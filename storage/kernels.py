@@ -1,0 +1,229 @@
+"""The numba kernels of storage: loops over columns that numpy cannot say. Arrays in, arrays out.
+
+Values are float64 with NaN for "no data". Each kernel has a plain twin in tests/storage.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from storage import format
+
+# The order is the code that `reduce_columns` takes; consolidation.py names them.
+AVERAGE, AVG_ZERO, SUM, COUNT, LAST, FIRST, MAX, MIN, RANGE, DIFF, MULTIPLY, STDDEV, ABSMAX, ABSMIN = range(14)
+
+
+@njit(nogil=True, cache=True)
+def reduce_columns(code, values, out, known):  # type: ignore[no-untyped-def]
+    """Reduce axis 0 of values (k, n) into out float64 (n,), skipping NaN; known int64 (n,) counts values.
+
+    Sums run in row order, as graphite-web's do, so that they agree to the last bit.
+    """
+    k, n = values.shape
+    for j in range(n):
+        known[j] = 0
+        out[j] = 0.0
+    if code == AVERAGE or code == AVG_ZERO or code == SUM or code == COUNT or code == STDDEV:
+        for i in range(k):
+            for j in range(n):
+                v = values[i, j]
+                there = v == v
+                out[j] += v if there else 0.0
+                known[j] += 1 if there else 0
+        for j in range(n):
+            if known[j] == 0:
+                out[j] = np.nan
+            elif code == AVERAGE or code == STDDEV:
+                out[j] /= known[j]
+            elif code == AVG_ZERO:
+                out[j] /= k
+            elif code == COUNT:
+                out[j] = known[j]
+        if code == STDDEV:
+            squares = np.zeros(n)
+            for i in range(k):
+                for j in range(n):
+                    d = values[i, j] - out[j]
+                    squares[j] += d * d if d == d else 0.0
+            for j in range(n):
+                if known[j] > 0:
+                    # inf - inf is no deviation: such a column has none
+                    out[j] = np.sqrt(squares[j] / known[j])
+    elif code == LAST or code == FIRST:
+        for i in range(k):
+            for j in range(n):
+                v = values[i, j]
+                if v == v:
+                    if code == LAST or known[j] == 0:
+                        out[j] = v
+                    known[j] += 1
+    elif code == MAX:
+        for j in range(n):
+            out[j] = -np.inf
+        for i in range(k):
+            for j in range(n):
+                v = values[i, j]
+                there = v == v
+                out[j] = v if there and v > out[j] else out[j]
+                known[j] += 1 if there else 0
+    elif code == MIN:
+        for j in range(n):
+            out[j] = np.inf
+        for i in range(k):
+            for j in range(n):
+                v = values[i, j]
+                there = v == v
+                out[j] = v if there and v < out[j] else out[j]
+                known[j] += 1 if there else 0
+    elif code == RANGE:
+        low = np.full(n, np.inf)
+        for j in range(n):
+            out[j] = -np.inf
+        for i in range(k):
+            for j in range(n):
+                v = values[i, j]
+                there = v == v
+                out[j] = v if there and v > out[j] else out[j]
+                low[j] = v if there and v < low[j] else low[j]
+                known[j] += 1 if there else 0
+        for j in range(n):
+            out[j] -= low[j]
+    elif code == DIFF:
+        for i in range(k):
+            for j in range(n):
+                v = values[i, j]
+                if v == v:
+                    out[j] = v if known[j] == 0 else out[j] - v
+                    known[j] += 1
+    elif code == MULTIPLY:
+        # unlike the others: one missing value makes the product missing
+        for j in range(n):
+            out[j] = 1.0
+        for i in range(k):
+            for j in range(n):
+                v = values[i, j]
+                out[j] *= v
+                known[j] += 1 if v == v else 0
+    else:  # ABSMAX, ABSMIN: the value with the largest or smallest magnitude, its sign kept
+        for i in range(k):
+            for j in range(n):
+                v = values[i, j]
+                if v == v:
+                    if known[j] == 0:
+                        out[j] = v
+                    elif code == ABSMAX and abs(v) > abs(out[j]):
+                        out[j] = v
+                    elif code == ABSMIN and abs(v) < abs(out[j]):
+                        out[j] = v
+                    known[j] += 1
+    for j in range(n):
+        if known[j] == 0:
+            out[j] = np.nan
+
+
+# --- ring files: `words` is the whole file as uint64, geometry as format.Geometry.for_kernel gives it ---
+
+_HEADER_WORDS = format.PAGE // format.WORD
+_ROWS = format.LANE_ROWS
+_NAN = np.uint64(format.NAN_BITS)
+_FILLED, _STAMPS = format.HEAD_FILLED, format.PLACE_STAMP
+
+
+@njit(nogil=True, cache=True)
+def write_heads(words, geometry, rows, slots, bits, low, high, late):  # type: ignore[no-untyped-def]
+    """Write value bits[i] of (rows[i], slots[i]) where the row's lane has the slot's block as a head.
+
+    low and high (int64, one a lane) are widened to the slots written. The indices of what has no head go to
+    `late`; gives how many.
+    """
+    block, _, control, lane_words = geometry
+    left = 0
+    last_slot, e, s, h = np.int64(-1), np.int64(-1), np.int64(0), np.int64(0)
+    for i in range(len(rows)):
+        slot = slots[i]
+        if slot != last_slot:
+            last_slot = slot
+            e = slot // block
+            s = slot - e * block
+            h = e & 1
+        lane = rows[i] // _ROWS
+        base = _HEADER_WORDS + lane * lane_words
+        if words[base + h] != np.uint64(e + 1):
+            late[left] = i
+            left += 1
+            continue
+        head = base + control + h * block * _ROWS
+        filled = np.int64(words[base + _FILLED + h])
+        if s >= filled:
+            words[head + filled * _ROWS : head + (s + 1) * _ROWS] = 0
+            words[base + _FILLED + h] = s + 1
+        words[head + s * _ROWS + rows[i] % _ROWS] = bits[i] ^ _NAN
+        low[lane] = min(low[lane], slot)
+        high[lane] = max(high[lane], slot)
+    return left
+
+
+@njit(nogil=True, cache=True)
+def read_rows(words, geometry, rows, first, out):  # type: ignore[no-untyped-def]
+    """Fill out (uint64 bits, (rows, points)) with the slots from `first` on of each row."""
+    block, places, control, lane_words = geometry
+    points = out.shape[1]
+    for i in range(len(rows)):
+        lane = rows[i] // _ROWS
+        row = rows[i] % _ROWS
+        base = _HEADER_WORDS + lane * lane_words
+        units = base + control
+        at = 0
+        while at < points:
+            e = (first + at) // block
+            s = first + at - e * block
+            n = min(block - s, points - at)
+            stamp = np.uint64(e + 1)
+            h = e & 1
+            place = e % places
+            if words[base + h] == stamp:
+                column = units + (h * block + s) * _ROWS + row
+                there = max(0, min(n, np.int64(words[base + _FILLED + h]) - s))
+                for j in range(there):
+                    out[i, at + j] = words[column + j * _ROWS] ^ _NAN
+                for j in range(there, n):
+                    out[i, at + j] = _NAN
+            elif words[base + _STAMPS + place] == stamp:
+                run = units + (2 + place) * block * _ROWS + row * block + s
+                for j in range(n):
+                    out[i, at + j] = words[run + j] ^ _NAN
+            else:
+                for j in range(n):
+                    out[i, at + j] = _NAN
+            at += n
+
+
+@njit(nogil=True, cache=True)
+def read_intervals(words, geometry, rows, firsts, out):  # type: ignore[no-untyped-def]
+    """Fill out (uint64 bits, (slots, n)): column i is the slots from firsts[i] on of rows[i].
+
+    Neighbours mostly share lane and slot, so where a slot lies is looked up only when that changes.
+    """
+    block, places, control, lane_words = geometry
+    for j in range(out.shape[0]):
+        last_lane, last_slot = np.int64(-1), np.int64(-1)
+        start, stride = np.int64(-1), np.int64(1)
+        for i in range(len(rows)):
+            lane = np.int64(rows[i] // _ROWS)
+            slot = firsts[i] + j
+            if lane != last_lane or slot != last_slot:
+                last_lane, last_slot = lane, slot
+                base = _HEADER_WORDS + lane * lane_words
+                e = slot // block
+                s = slot - e * block
+                stamp = np.uint64(e + 1)
+                h = e & 1
+                place = e % places
+                start = -1
+                if words[base + h] == stamp:
+                    if s < np.int64(words[base + _FILLED + h]):
+                        start, stride = base + control + (h * block + s) * _ROWS, 1
+                elif words[base + _STAMPS + place] == stamp:
+                    start, stride = base + control + (2 + place) * block * _ROWS + s, block
+            out[j, i] = _NAN if start < 0 else words[start + (rows[i] % _ROWS) * stride] ^ _NAN

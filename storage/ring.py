@@ -1,0 +1,275 @@
+"""One archive of one shard: heads, sealed blocks and stamps in a memory-mapped file (see format.py).
+
+The writer's values go into the heads, which every process that maps the file sees at once. When time moves on,
+a head is sealed: turned to series-major and written to its place in one go. Late values go to sealed blocks.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from storage import format, kernels
+from storage.errors import CorruptRing
+from storage.format import (
+    HEAD_FILLED,
+    HEAD_STAMP,
+    LANE_ROWS,
+    LANES_MAX,
+    NAN_BITS,
+    PAGE,
+    PLACE_STAMP,
+    SEALS,
+    WORD,
+    Geometry,
+)
+
+Integers = npt.NDArray[np.int64]
+Bits = npt.NDArray[np.uint64]
+Floats = npt.NDArray[np.float64]
+
+_NOTHING = np.iinfo(np.int64).max
+_READ_TRIES = 50
+
+
+class Ring:
+    """A ring file, mapped. Rows are the shard's rows, slots are timestamp // step."""
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self.path = path
+        self._fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        self.geometry, self.schema = format.decode_header(os.pread(self._fd, PAGE, 0), str(path))
+        self._kernel_geometry = self.geometry.for_kernel()
+        self._writable = writable
+        self.rows_used = 0  # rows that a seal has to write; the shard keeps it
+        self.before_seal: Callable[[int], None] = lambda lane: None
+        self.overtaken = 0  # values refused because a newer block had taken their block's place
+        self._low = np.full(LANES_MAX, _NOTHING)
+        self._high = np.full(LANES_MAX, -1)
+        self._map()
+
+    @classmethod
+    def create(cls, path: Path, geometry: Geometry, schema: dict[str, Any]) -> Ring:
+        """Make the file whole under another name first: a crash leaves a ring or none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".new")
+        unfinished.write_bytes(format.encode_header(geometry, schema))
+        os.replace(unfinished, path)
+        return cls(path, writable=True)
+
+    def close(self) -> None:
+        self.words = np.empty(0, np.uint64)
+        os.close(self._fd)
+
+    @property
+    def lanes(self) -> int:
+        return (len(self.words) * WORD - PAGE) // self.geometry.lane_bytes
+
+    def _map(self) -> None:
+        size = os.fstat(self._fd).st_size
+        whole = PAGE + (size - PAGE) // self.geometry.lane_bytes * self.geometry.lane_bytes
+        if whole != size and not self._writable:
+            size = whole  # a lane is being added: its rows are not in the catalogue yet
+        elif whole != size:
+            raise CorruptRing(str(self.path), size, f"the last lane is cut short: {size - whole} bytes of it are there")
+        access = mmap.ACCESS_WRITE if self._writable else mmap.ACCESS_READ
+        self.words: Bits = np.frombuffer(mmap.mmap(self._fd, size, access=access), np.uint64)
+
+    def make_room(self, rows: int) -> None:
+        """Add lanes until there are `rows` rows. Space for heads is reserved now: a full disk is an OSError here
+        and not a SIGBUS when a value is written to the map."""
+        lanes = -(-rows // LANE_ROWS)
+        for lane in range(self.lanes, lanes):
+            start = self.geometry.lane_offset(lane)
+            try:
+                os.posix_fallocate(self._fd, start, self.geometry.control_bytes + 2 * self.geometry.unit_bytes)
+                os.ftruncate(self._fd, start + self.geometry.lane_bytes)
+            except OSError:
+                os.ftruncate(self._fd, start)
+                raise
+        if lanes > self.lanes:
+            self._map()
+        self.rows_used = max(self.rows_used, rows)
+
+    # --- writing ---
+
+    def write(self, rows: Integers, slots: Integers, values: Floats) -> Integers:
+        """Store values, later ones over earlier ones.
+
+        Gives the indices of those that went to sealed blocks: `dirty` does not tell of them.
+        """
+        bits = np.ascontiguousarray(values).view(np.uint64)
+        late = np.empty(len(rows), np.int64)
+        left = kernels.write_heads(
+            self.words, self._kernel_geometry, rows, slots, bits, self._low, self._high, late
+        )
+        late = late[:left]
+        sealed = [self._write_block(lane, block, at, rows, slots, bits) for lane, block, at in self._by_block(rows, slots, late)]
+        return np.concatenate(sealed) if sealed else late[:0]
+
+    def _by_block(self, rows: Integers, slots: Integers, which: Integers) -> Iterator[tuple[int, int, Integers]]:
+        """(lane, block, indices) of the values at `which`, oldest block first, arrival order inside."""
+        if not len(which):
+            return
+        lanes, blocks = rows[which] // LANE_ROWS, slots[which] // self.geometry.block
+        order = np.lexsort((lanes, blocks))
+        lanes, blocks, which = lanes[order], blocks[order], which[order]
+        cuts = np.flatnonzero((np.diff(lanes) != 0) | (np.diff(blocks) != 0)) + 1
+        starts = np.concatenate(([0], cuts))
+        for start, at in zip(starts, np.split(which, cuts), strict=True):
+            yield int(lanes[start]), int(blocks[start]), at
+
+    def _write_block(self, lane: int, block: int, at: Integers, rows: Integers, slots: Integers, bits: Bits) -> Integers:
+        if self._open_head(lane, block):
+            kernels.write_heads(
+                self.words, self._kernel_geometry, rows[at], slots[at], bits[at], self._low, self._high, np.empty(len(at), np.int64)
+            )
+            return at[:0]
+        if int(self._control(lane)[PLACE_STAMP + block % self.geometry.places]) > block + 1:
+            self.overtaken += len(at)
+            return at[:0]
+        self._write_sealed(lane, block, rows[at] % LANE_ROWS, slots[at] % self.geometry.block, bits[at])
+        return at
+
+    def _control(self, lane: int) -> Bits:
+        start = self.geometry.lane_offset(lane) // WORD
+        return self.words[start : start + self.geometry.control_bytes // WORD]
+
+    def _open_head(self, lane: int, block: int) -> bool:
+        """Make `block` one of the lane's heads, sealing what lies in its way; False if it belongs among the sealed."""
+        control, head = self._control(lane), block % 2
+        stamp, newest = int(control[head]), int(control[:2].max())
+        if stamp == block + 1:
+            return True
+        sealed = int(control[PLACE_STAMP + block % self.geometry.places]) == block + 1
+        if block + 1 < newest - 1 or sealed:
+            return False
+        if stamp:
+            self.seal(lane, head)
+        control[HEAD_FILLED + head] = 0
+        control[HEAD_STAMP + head] = block + 1
+        return True
+
+    def seal(self, lane: int, head: int) -> None:
+        """Write a head to its place among the sealed blocks and leave the head empty."""
+        self.before_seal(lane)
+        control, geometry = self._control(lane), self.geometry
+        stamp, filled = int(control[head]), int(control[2 + head])
+        place = (stamp - 1) % geometry.places
+        used = min(LANE_ROWS, self.rows_used - lane * LANE_ROWS)
+        start = (geometry.lane_offset(lane) + geometry.control_bytes + head * geometry.unit_bytes) // WORD
+        strips = self.words[start : start + geometry.block * LANE_ROWS].reshape(geometry.block, LANE_ROWS)
+        turned = np.zeros((used, geometry.block), np.uint64)
+        turned[:, :filled] = strips[:filled, :used].T
+        control[SEALS] += np.uint64(1)
+        control[PLACE_STAMP + place] = 0
+        self._pwrite(turned, geometry.place_offset(lane, place))
+        control[PLACE_STAMP + place] = stamp
+        control[head] = 0
+        control[SEALS] += np.uint64(1)
+
+    def _write_sealed(self, lane: int, block: int, rows: Integers, slots: Integers, bits: Bits) -> None:
+        """Put late values (rows and slots within the lane's block) into a sealed block."""
+        control, geometry = self._control(lane), self.geometry
+        place = block % geometry.places
+        offset = geometry.place_offset(lane, place)
+        used = min(LANE_ROWS, self.rows_used - lane * LANE_ROWS)
+        if control[PLACE_STAMP + place] != block + 1:
+            # an older block lies there, or nothing: these are the first values of this one
+            unit = np.zeros((used, geometry.block), np.uint64)
+            unit[rows, slots] = bits ^ np.uint64(NAN_BITS)
+            control[SEALS] += np.uint64(1)
+            control[PLACE_STAMP + place] = 0
+            self._pwrite(unit, offset)
+            control[PLACE_STAMP + place] = block + 1
+            control[SEALS] += np.uint64(1)
+            return
+        unit = self.words[offset // WORD : offset // WORD + LANE_ROWS * geometry.block].reshape(LANE_ROWS, -1)
+        touched, inverse = np.unique(rows, return_inverse=True)
+        runs = unit[touched]
+        runs[inverse, slots] = bits ^ np.uint64(NAN_BITS)
+        for first, last in _runs(touched):
+            self._pwrite(runs[first:last], offset + int(touched[first]) * geometry.block * WORD)
+
+    def _pwrite(self, values: Bits, offset: int) -> None:
+        data = memoryview(np.ascontiguousarray(values)).cast("B")
+        while data:
+            written = os.pwrite(self._fd, data, offset)
+            data, offset = data[written:], offset + written
+
+    def take_dirty(self, lane: int) -> tuple[int, int] | None:
+        """The first and last slot that were written to the lane's heads since the last call."""
+        if self._high[lane] < 0:
+            return None
+        low, high = int(self._low[lane]), int(self._high[lane])
+        self._low[lane], self._high[lane] = _NOTHING, -1
+        return low, high
+
+    def dirty_lanes(self) -> list[int]:
+        return np.flatnonzero(self._high >= 0).tolist()
+
+    def mark_heads_dirty(self) -> None:
+        """Take all that lies in heads as just written: after a crash it may not have been rolled up."""
+        for lane in range(self.lanes):
+            control = self._control(lane)
+            if int(control[SEALS]) % 2:
+                control[SEALS] += np.uint64(1)
+            for head in (0, 1):
+                if control[head] and control[2 + head]:
+                    first = (int(control[head]) - 1) * self.geometry.block
+                    self._low[lane] = min(self._low[lane], first)
+                    self._high[lane] = max(self._high[lane], first + int(control[2 + head]) - 1)
+
+    # --- reading ---
+
+    def read(self, rows: Integers, first: int, points: int) -> Floats:
+        """float64 (rows, points): the slots from `first` on, NaN where nothing was written."""
+        self._see(rows)
+        out = np.empty((len(rows), points), np.uint64)
+        self._steadily(rows, lambda: kernels.read_rows(self.words, self._kernel_geometry, rows, first, out))
+        return out.view(np.float64)
+
+    def intervals(self, rows: Integers, firsts: Integers, slots: int) -> Floats:
+        """float64 (slots, n): column i is the `slots` slots from firsts[i] on of rows[i]."""
+        out = np.empty((slots, len(rows)), np.uint64)
+        kernels.read_intervals(self.words, self._kernel_geometry, rows, firsts, out)
+        return out.view(np.float64)
+
+    def newest(self) -> int:
+        """The newest slot that any row was written in; -1 = none."""
+        newest = -1
+        for lane in range(self.lanes):
+            control = self._control(lane)
+            for head in (0, 1):
+                if control[head]:
+                    newest = max(newest, (int(control[head]) - 1) * self.geometry.block + int(control[2 + head]) - 1)
+        return newest
+
+    def _see(self, rows: Integers) -> None:
+        if len(rows) and int(rows.max()) // LANE_ROWS >= self.lanes:
+            self._map()
+
+    def _steadily(self, rows: Integers, read: Callable[[], None]) -> None:
+        """Read again while a seal went on meanwhile: a block could have been seen in neither place."""
+        lanes = np.unique(rows // LANE_ROWS)
+        words = (PAGE + lanes * self.geometry.lane_bytes) // WORD + SEALS
+        for _ in range(_READ_TRIES):
+            before = self.words[words]
+            read()
+            if np.array_equal(before, self.words[words]) and not np.any(before & np.uint64(1)):
+                return
+            os.sched_yield()
+        # the writer died in the middle of a seal: head and place each read rightly
+
+
+def _runs(ordered: Integers) -> Iterator[tuple[int, int]]:
+    """(first, last) index of each run of consecutive numbers."""
+    cuts = np.flatnonzero(np.diff(ordered) != 1) + 1
+    edges = [0, *cuts.tolist(), len(ordered)]
+    return zip(edges[:-1], edges[1:], strict=True)
