@@ -14,15 +14,15 @@ All numbers are little-endian. Time is cut into slots (`slot = timestamp // step
               48  4  length of the text             52  …  text: the shard's schema as JSON, for people and tools
     lane    = control · head 0 · head 1 · place 0 … place P-1       512 rows of the shard
     control = words of 8 bytes, padded to a page:
-              0, 1  stamp of head 0, 1              2, 3  filled slots of head 0, 1
+              0, 1  stamp of head 0, 1              2, 3  slot after the last of head 0, 1
               4     seals begun + seals ended (odd: one is under way)
-              5–7   zero                            8 …   stamp of place 0 … P-1
+              5, 6  first slot of head 0, 1         8 …   stamp of place 0 … P-1
     head    = float64 [B][512]   time-major: one slot of all the lane's rows is one 4 KiB page
     place   = float64 [512][B]   series-major: one row's block is one run
 
 A *stamp* is the number of the block that lies there plus one; 0 = nothing. Block e lives in head e % 2 while it
-is one of the newest two, and is sealed to place e % P after. In a head only the first `filled` slots count.
-Rows and slots never written are missing. **A missing value is zero bits**: what is stored is the bits of the
+is one of the newest two, and is sealed to place e % P after. In a head only the slots from `first` to before the
+one `after` the last count: what lies outside is left over from an older block. **A missing value is zero bits**: what is stored is the bits of the
 float64 XOR those of the canonical NaN, so untouched space, a hole in the file too, reads as missing.
 """
 
@@ -45,7 +45,7 @@ LANES_MAX = 64
 SHARD_ROWS = LANE_ROWS * LANES_MAX
 NAN_BITS = 0x7FF8000000000000
 
-HEAD_STAMP, HEAD_FILLED, SEALS, PLACE_STAMP = 0, 2, 4, 8  # words of a lane's control
+HEAD_STAMP, HEAD_AFTER, SEALS, HEAD_FIRST, PLACE_STAMP = 0, 2, 4, 5, 8  # words of a lane's control
 
 _HEADER = struct.Struct("<8sIIIIQIIQI")
 _TEXT_MAX = PAGE - _HEADER.size

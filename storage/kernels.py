@@ -127,7 +127,7 @@ def reduce_columns(code, values, out, known):  # type: ignore[no-untyped-def]
 _HEADER_WORDS = format.PAGE // format.WORD
 _ROWS = format.LANE_ROWS
 _NAN = np.uint64(format.NAN_BITS)
-_FILLED, _STAMPS = format.HEAD_FILLED, format.PLACE_STAMP
+_FIRST, _AFTER, _STAMPS = format.HEAD_FIRST, format.HEAD_AFTER, format.PLACE_STAMP
 
 
 @njit(nogil=True, cache=True)
@@ -154,10 +154,15 @@ def write_heads(words, geometry, rows, slots, bits, low, high, late):  # type: i
             left += 1
             continue
         head = base + control + h * block * _ROWS
-        filled = np.int64(words[base + _FILLED + h])
-        if s >= filled:
-            words[head + filled * _ROWS : head + (s + 1) * _ROWS] = 0
-            words[base + _FILLED + h] = s + 1
+        begin, after = np.int64(words[base + _FIRST + h]), np.int64(words[base + _AFTER + h])
+        if s >= after:
+            begin = s if begin == after else begin
+            words[head + max(after, begin) * _ROWS : head + (s + 1) * _ROWS] = 0
+            words[base + _FIRST + h] = begin
+            words[base + _AFTER + h] = s + 1
+        elif s < begin:
+            words[head + s * _ROWS : head + begin * _ROWS] = 0
+            words[base + _FIRST + h] = s
         words[head + s * _ROWS + rows[i] % _ROWS] = bits[i] ^ _NAN
         low[lane] = min(low[lane], slot)
         high[lane] = max(high[lane], slot)
@@ -184,10 +189,13 @@ def read_rows(words, geometry, rows, first, out):  # type: ignore[no-untyped-def
             place = e % places
             if words[base + h] == stamp:
                 column = units + (h * block + s) * _ROWS + row
-                there = max(0, min(n, np.int64(words[base + _FILLED + h]) - s))
-                for j in range(there):
+                begin = max(0, min(n, np.int64(words[base + _FIRST + h]) - s))
+                after = max(begin, min(n, np.int64(words[base + _AFTER + h]) - s))
+                for j in range(begin):
+                    out[i, at + j] = _NAN
+                for j in range(begin, after):
                     out[i, at + j] = words[column + j * _ROWS] ^ _NAN
-                for j in range(there, n):
+                for j in range(after, n):
                     out[i, at + j] = _NAN
             elif words[base + _STAMPS + place] == stamp:
                 run = units + (2 + place) * block * _ROWS + row * block + s
@@ -222,8 +230,28 @@ def read_intervals(words, geometry, rows, firsts, out):  # type: ignore[no-untyp
                 place = e % places
                 start = -1
                 if words[base + h] == stamp:
-                    if s < np.int64(words[base + _FILLED + h]):
+                    if np.int64(words[base + _FIRST + h]) <= s < np.int64(words[base + _AFTER + h]):
                         start, stride = base + control + (h * block + s) * _ROWS, 1
                 elif words[base + _STAMPS + place] == stamp:
                     start, stride = base + control + (2 + place) * block * _ROWS + s, block
             out[j, i] = _NAN if start < 0 else words[start + (rows[i] % _ROWS) * stride] ^ _NAN
+
+
+@njit(nogil=True, cache=True)
+def touched_intervals(low, high, ratio, used, rows, coarse):  # type: ignore[no-untyped-def]
+    """Fill rows and coarse with the pairs (row, coarse slot) that lanes' dirty slots low … high touch.
+
+    A lane's pairs lie slot by slot, rows ascending; gives how many there are. Arrays too short are not filled.
+    """
+    n = 0
+    for lane in range(len(low)):
+        if high[lane] < 0:
+            continue
+        first, stop = lane * _ROWS, min(used, (lane + 1) * _ROWS)
+        for slot in range(low[lane] // ratio, high[lane] // ratio + 1):
+            if n + stop - first <= len(rows):
+                for row in range(first, stop):
+                    rows[n + row - first] = row
+                    coarse[n + row - first] = slot
+            n += stop - first
+    return n

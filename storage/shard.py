@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from storage.format import LANE_ROWS, SHARD_ROWS, Geometry
+from storage.format import SHARD_ROWS, Geometry
 from storage.retention import Archive
 from storage.ring import Floats, Integers, Ring
 from storage.rollup import rollup
@@ -128,17 +128,10 @@ class Shard:
     def roll_up(self) -> None:
         """Bring the coarser archives up to date with what was written to heads."""
         for fine in range(len(self.rings) - 1):
-            for lane in self.rings[fine].dirty_lanes():
-                self._roll_up_lane(fine, lane)
+            self._roll_up(fine, *self.rings[fine].take_dirty(self._ratio(fine)))
 
     def _roll_up_lane(self, fine: int, lane: int) -> None:
-        dirty = self.rings[fine].take_dirty(lane)
-        if dirty is None:
-            return
-        ratio = self._ratio(fine)
-        coarse = np.arange(dirty[0] // ratio, dirty[1] // ratio + 1)
-        rows = np.arange(lane * LANE_ROWS, min(self.rows, (lane + 1) * LANE_ROWS))
-        self._roll_up(fine, np.tile(rows, len(coarse)), np.repeat(coarse, len(rows)))
+        self._roll_up(fine, *self.rings[fine].take_dirty(self._ratio(fine), lane))
 
     def _roll_up(self, fine: int, rows: Integers, coarse: Integers) -> None:
         """Recompute coarse slots of rows (pairs) from the finer archive."""
@@ -147,7 +140,9 @@ class Shard:
             some = slice(at, at + _PAIRS_AT_ONCE)
             values = self.rings[fine].intervals(rows[some], coarse[some] * ratio, ratio)
             rolled, enough = rollup(values, self.schema.aggregation, self.schema.x_files_factor)
-            if enough.any():
+            if enough.all():
+                self._write(fine + 1, rows[some], coarse[some], rolled)
+            elif enough.any():
                 self._write(fine + 1, rows[some][enough], coarse[some][enough], rolled[enough])
 
     # --- reading ---

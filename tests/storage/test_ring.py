@@ -114,10 +114,12 @@ def test_a_late_value_of_a_block_that_was_sealed_early_is_not_hidden_by_an_empty
 def test_dirty_says_which_slots_were_written_to_heads(tmp_path: Path) -> None:
     one = ring(tmp_path, 600)
     write(one, [3, 5, 599], [101, 104, 102], [1.0, 2.0, 3.0])
-    assert one.dirty_lanes() == [0, 1]
-    assert one.take_dirty(0) == (101, 104)
-    assert one.take_dirty(0) is None
-    assert one.take_dirty(1) == (102, 102)
+    rows, coarse = one.take_dirty(2, lane=0)
+    assert sorted(set(coarse.tolist())) == [50, 51, 52]
+    assert rows.tolist() == list(range(LANE_ROWS)) * 3
+    rows, coarse = one.take_dirty(2)
+    assert (rows.tolist(), set(coarse.tolist())) == (list(range(LANE_ROWS, 600)), {51})
+    assert len(one.take_dirty(2)[0]) == 0
 
 
 def test_a_small_ring_takes_little_space(tmp_path: Path) -> None:
@@ -149,6 +151,7 @@ def test_the_file_is_what_the_specification_says(tmp_path: Path) -> None:
     block, s = divmod(77, geometry.block)
     head = block % 2
     assert struct.unpack_from("<Q", data, PAGE + 8 * head)[0] == block + 1
+    assert struct.unpack_from("<Q", data, PAGE + 8 * (5 + head))[0] == s
     assert struct.unpack_from("<Q", data, PAGE + 8 * (2 + head))[0] == s + 1
     at = PAGE + geometry.control_bytes + head * geometry.unit_bytes + s * PAGE + 8
     stored = struct.unpack_from("<Q", data, at)[0]
