@@ -18,7 +18,7 @@ from carbon.errors import BadFrame
 from carbon.intake import Intake
 from carbon.names import NameTable
 from carbon.protocols.line import LineReader
-from carbon.protocols.pickle import PickleReader
+from carbon.protocols.pickle import Columns, PickleReader
 from carbon.stats import Stats
 
 _log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Stream(Protocol, TimeoutMixin):
             self._read(data)
         except BadFrame as error:
             assert self.transport is not None
-            self._stats.reject(str(error), sample=data[:64], source=str(self.transport.getPeer()))
+            self._stats.reject(error.reason, sample=data[:64], source=str(self.transport.getPeer()))
             self.transport.abortConnection()  # type: ignore[attr-defined]
 
     def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: N802
@@ -90,13 +90,17 @@ def pickle_streams(intake: Intake, stats: Stats) -> StreamFactory:
         frames = PickleReader()
 
         def read(data: bytes) -> None:
+            bad = None
             try:
-                columns = frames.feed(data)
-                intake.accept_columns(columns.names, columns.timestamps, columns.values, "pickle")
-            finally:
-                for reason, count in frames.rejected.items():
-                    stats.reject(reason, count, source="pickle")
-                frames.rejected.clear()
+                columns: Columns | BadFrame = frames.feed(data)
+            except BadFrame as error:
+                columns = bad = error  # it has what came before the bad frame
+            intake.accept_columns(columns.names, columns.timestamps, columns.values, "pickle")
+            for reason, count in frames.rejected.items():
+                stats.reject(reason, count, source="pickle")
+            frames.rejected.clear()
+            if bad is not None:
+                raise bad
 
         return read
 
