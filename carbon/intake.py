@@ -10,6 +10,7 @@ import numpy as np
 from carbon.names import NameTable
 from carbon.protocols.line import Batch
 from carbon.stats import Stats
+from storage.naming import Fault
 from storage.store import Store
 
 _DROPPED = {
@@ -31,10 +32,11 @@ class Intake:
             return
         stats, started = self._stats, time.perf_counter()
         stats.received[listener] += len(batch.ids)
-        series = self._names.series[batch.ids]
+        series = self._names.series_of(batch.ids)
         refused = series < 0
         if refused.any():
-            stats.reject("name refused before", int(refused.sum()))
+            sample = self._names.interned.name(int(batch.ids[refused.argmax()]))
+            stats.reject(Fault.BAD_TAG.words, int(refused.sum()), sample=sample, source=listener)
             kept = ~refused
             series, batch = series[kept], Batch(batch.ids[kept], batch.timestamps[kept], batch.values[kept])
         dropped = self._store.append(series, batch.timestamps, batch.values, int(self.now()))

@@ -21,6 +21,7 @@ from carbon.collect import INTERVAL_S, HostCollector
 from carbon.intake import Intake
 from carbon.listen import Datagrams, StreamFactory, line_streams, pickle_streams
 from carbon.names import NameTable
+from carbon.protocols.line import LineReader
 from carbon.stats import Report, Stats, node
 from storage.errors import StorageError
 from storage.schema import Rules
@@ -62,6 +63,9 @@ class Receiver:
         self._calls: list[LoopingCall] = []
 
     def start(self) -> None:
+        """Listen; from here on what arrives is stored."""
+        host = node(socket.gethostname())
+        self._warm_up(f"carbon.agents.{host}.starts")
         for name, factory in self._factories.items():
             if name in self._sockets:
                 at = self._sockets[name]
@@ -74,12 +78,17 @@ class Receiver:
             self._ports.append(reactor.adoptDatagramPort(at.fileno(), at.family, self._datagrams, 65535))  # type: ignore[attr-defined]
         self._every(ROLL_UP_S, self._store.roll_up)
         self._every(RELOAD_S, self.reload)
-        host = node(socket.gethostname())
         report = Report(self.stats)
         self._every(REPORT_S, lambda: self._take(f"carbon.agents.{host}.", report.take()))
         if self._collect_host:
             collector = HostCollector(host)
             self._every(INTERVAL_S, lambda: self._take("", collector.measure()), at_once=True)
+
+    def _warm_up(self, name: str) -> None:
+        """Record this start the way that lines go, so that all kernels are compiled or loaded before a client waits."""
+        line = LineReader(self._names, self.stats).whole(f"{name} 1 -1".encode(), int(self._intake.now()))
+        self._intake.accept(line, "self")
+        self._store.roll_up()
 
     def _every(self, seconds: float, work: Callable[[], object], *, at_once: bool = False) -> None:
         def guarded() -> None:

@@ -123,7 +123,8 @@ class Store:
         new = np.flatnonzero(ids < 0)
         if len(new):
             raw = text.tobytes()
-            wanted = dict.fromkeys(raw[starts[i] : stops[i]] for i in new)
+            bounds = zip(starts[new].tolist(), stops[new].tolist(), strict=True)
+            wanted = dict.fromkeys(raw[start:stop] for start, stop in bounds)
             self._create([name.decode() for name in wanted])
             ids = self._names.find_all(text, starts, stops)
         return self._series[ids]

@@ -77,7 +77,6 @@ class LineReader:
             ids, timestamps, bits, odd, rejected, samples,
         )  # fmt: skip
         table.commit(count)
-        names.decide()
         self._count_rejects(data, rejected, samples)
         batch = Batch(ids[:n], timestamps[:n], bits[:n].view(np.float64))
         if strange:

@@ -1,0 +1,24 @@
+"""A store of names in memory: what the name table needs of the real one."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+class MemorySeries:
+    """Gives each canonical name the next series."""
+
+    def __init__(self) -> None:
+        self.names: list[bytes] = []
+
+    def series_of(
+        self, text: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int32]:
+        series = []
+        for start, stop in zip(starts, stops, strict=True):
+            name = text[start:stop].tobytes()
+            if name not in self.names:
+                self.names.append(name)
+            series.append(self.names.index(name))
+        return np.array(series, np.int32)
