@@ -1,0 +1,66 @@
+"""Our answers against graphite-web's: what `make.py` wrote, and how the two differ."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from render.errors import RenderError
+from render.plan import render
+from render.series import Series
+from tests.render.golden import series as golden
+from tests.render.memory import MemorySource
+
+HERE = Path(__file__).parent
+TOLERANCE = 1e-9
+
+
+def answers(family: str) -> list[dict[str, Any]]:
+    """graphite-web's, one a target."""
+    found: list[dict[str, Any]] = json.loads((HERE / f"{family}.json").read_text())
+    return found
+
+
+def difference(answer: Mapping[str, Any], source: MemorySource) -> str | None:
+    """The first thing in which our answer differs, or None. Where graphite-web fails we refuse with a
+    RenderError.
+    """
+    try:
+        (ours,) = render(
+            source,
+            [answer["target"]],
+            start=golden.START,
+            until=golden.UNTIL,
+            now=golden.NOW,
+            zone=UTC,
+            x_files_factor=answer.get("xFilesFactor"),
+        )
+    except RenderError as error:
+        return None if "error" in answer else f"refused: {error}"
+    if "error" in answer:
+        return f"answered {ours.names}, there: {answer['error']}"
+    theirs = answer["series"]
+    if len(ours) != len(theirs):
+        return f"{len(ours)} series {ours.names}, there {len(theirs)} {[one['name'] for one in theirs]}"
+    return next(filter(None, map(_different, ours, theirs)), None)
+
+
+def _different(ours: Series, theirs: Mapping[str, Any]) -> str | None:
+    for key in ("name", "expression", "start", "end", "step", "tags"):
+        mine = getattr(ours, key)
+        if mine != theirs[key]:
+            return f"{key} is {mine!r}, there {theirs[key]!r}"
+    if len(ours.values) != len(theirs["values"]):
+        return f"{len(ours.values)} points, there {len(theirs['values'])}"
+    for i, (mine, other) in enumerate(zip(ours.values.tolist(), theirs["values"], strict=True)):
+        if not (
+            math.isnan(mine)
+            if other is None
+            else math.isclose(mine, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        ):
+            return f"point {i} of {ours.name} is {mine}, there {other}"
+    return None

@@ -1,0 +1,87 @@
+"""A Source that holds its series in memory: what a store gives, without files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tests.render.golden import series as golden
+
+
+class Fetched(NamedTuple):
+    """The shape of storage.store.Fetched."""
+
+    positions: npt.NDArray[np.intp]
+    start: int
+    step: int
+    values: npt.NDArray[np.float64]
+
+
+class MemorySource:
+    """`add` series, then query; `finds` and `fetches` tell what has been asked."""
+
+    def __init__(self) -> None:
+        self._paths: list[str] = []
+        self._points: list[tuple[int, int, npt.NDArray[np.float64]]] = []
+        self._aggregations: list[str] = []
+        self.finds: list[str] = []
+        self.fetches: list[tuple[int, int, int]] = []  # series, start, until
+
+    @classmethod
+    def golden(cls) -> MemorySource:
+        """The series of tests/render/golden/series.py."""
+        source = cls()
+        for path, points in golden.SERIES.items():
+            source.add(path, points.start, points.step, points.values)
+        return source
+
+    def add(
+        self, path: str, start: int, step: int, values: Sequence[float | None], aggregation: str = "average"
+    ) -> None:
+        """`start` is the first value's timestamp, a multiple of `step`; None is no data."""
+        self._paths.append(path)
+        self._points.append((start, step, np.array(values, dtype=np.float64)))
+        self._aggregations.append(aggregation)
+
+    def find_series(self, pattern: str) -> tuple[list[str], npt.NDArray[np.int32]]:
+        self.finds.append(pattern)
+        if pattern.startswith("seriesByTag("):
+            found = [(path, i) for i, path in enumerate(self._paths) if golden.tagged(path, pattern)]
+        else:
+            matcher = golden.glob(pattern)
+            found = [
+                (path, i)
+                for i, path in enumerate(self._paths)
+                if path == pattern or (";" not in path and matcher.fullmatch(path))
+            ]
+        found.sort()
+        return [path for path, _ in found], np.array([i for _, i in found], dtype=np.int32)
+
+    def fetch(self, series: npt.NDArray[np.int32], start: int, until: int, now: int) -> list[Fetched]:
+        self.fetches.append((len(series), start, until))
+        by_step: dict[int, list[int]] = {}
+        for position, i in enumerate(series):
+            by_step.setdefault(self._points[i][1], []).append(position)
+        fetched = []
+        for step, positions in by_step.items():
+            begin, end = start - start % step + step, until - until % step + step
+            end = max(end, begin + step)
+            values = np.full((len(positions), (end - begin) // step), np.nan)
+            for row, position in enumerate(positions):
+                first, _, points = self._points[series[position]]
+                _copy(points, (begin - first) // step, values[row])
+            fetched.append(Fetched(np.array(positions, dtype=np.intp), begin, step, values))
+        return fetched
+
+    def consolidations(self, series: npt.NDArray[np.int32]) -> list[str]:
+        return [self._aggregations[i] for i in series]
+
+
+def _copy(points: npt.NDArray[np.float64], first: int, into: npt.NDArray[np.float64]) -> None:
+    """Put points[first:] into a window; what lies outside stays missing."""
+    low, high = max(first, 0), min(first + len(into), len(points))
+    if low < high:
+        into[low - first : high - first] = points[low:high]
