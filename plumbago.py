@@ -15,13 +15,16 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
+
+from carbon.cli import COLLECT_HOST, HOST, LINE_PORT, PICKLE_PORT, address, bind, bind_line
+from render.cli import HTTP_PORT
+from storage.cli import CONFIG, DATA, one_line_errors
 
 VERSION = "0.1.0"
 
@@ -108,7 +111,9 @@ def settings(path: Path) -> dict[str, Any]:
     for key, value in values.items():
         line = next((i for i, at in enumerate(text.splitlines(), 1) if at.strip().startswith(key)), 1)
         if key not in options:
-            raise _ConfigError(f"{path}:{line}: {key}: no such setting; there are {', '.join(sorted(options))}")
+            raise _ConfigError(
+                f"{path}:{line}: {key}: no such setting; there are {', '.join(sorted(options))}"
+            )
         try:
             options[key].type_cast_value(click.Context(serve), value)
         except click.BadParameter as error:
@@ -116,84 +121,34 @@ def settings(path: Path) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in values.items()}
 
 
-_PORT = click.IntRange(0, 65535)
-
-
 @main.command()
-@click.option("--data", type=click.Path(path_type=Path), default="plumbago-data", show_default=True, envvar="PLUMBAGO_DATA", help="Folder of the store.")
-@click.option("--config", type=click.Path(path_type=Path, file_okay=False), envvar="PLUMBAGO_CONFIG", help="Folder of the configuration.")
-@click.option("--host", default="127.0.0.1", show_default=True, envvar="PLUMBAGO_HOST", help="Address to listen on.")
-@click.option("--line-port", type=_PORT, default=2003, show_default=True, envvar="PLUMBAGO_LINE_PORT", help="Metric lines, TCP and UDP; 0 = any free port.")
-@click.option("--pickle-port", type=_PORT, default=2004, show_default=True, envvar="PLUMBAGO_PICKLE_PORT", help="Pickled metrics, TCP.")
-@click.option("--http-port", type=_PORT, default=8080, show_default=True, envvar="PLUMBAGO_HTTP_PORT", help="The Graphite HTTP API.")
-@click.option("--collect-host/--no-collect-host", default=False, envvar="PLUMBAGO_COLLECT_HOST", help="Measure this host every 10 s.")
-def serve(data: Path, config: Path | None, host: str, line_port: int, pickle_port: int, http_port: int, collect_host: bool) -> None:  # fmt: skip
+@DATA
+@CONFIG
+@HOST
+@LINE_PORT
+@PICKLE_PORT
+@HTTP_PORT
+@COLLECT_HOST
+@one_line_errors
+def serve(
+    data: Path, config: Path | None, host: str, line_port: int, pickle_port: int, http_port: int, collect_host: bool
+) -> None:  # fmt: skip
     """Take metrics in and answer queries: receiver and renderer, supervised."""
-    with _one_line_errors():
-        sockets = _bind_all(host, line_port, pickle_port, http_port)
+    line, udp = bind_line(host, line_port)
+    pickle, http = bind(host, pickle_port, "--pickle-port"), bind(host, http_port, "--http-port")
     common = ["--data", str(data), *(["--config", str(config)] if config else [])]
     receive = ["receive", *common, "--collect-host" if collect_host else "--no-collect-host"]
     children = [
-        Child("receiver", receive, {name: sockets[name] for name in ("line", "udp", "pickle")}),
-        Child("renderer", ["render", *common], {"http": sockets["http"]}),
+        Child("receiver", receive, {"line": line, "udp": udp, "pickle": pickle}),
+        Child("renderer", ["render", *common], {"http": http}),
     ]
-    addresses = " ".join(f"{name}={_address(at)}" for name, at in sockets.items())
+    sockets = {name: at for child in children for name, at in child.sockets.items()}
+    addresses = " ".join(f"{name}={address(at)}" for name, at in sockets.items())
     ready = f"plumbago ready {addresses} data={data}"
     sys.exit(Supervisor(children, lambda: click.echo(ready)).run())
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        click.echo(f"plumbago: {error.strerror or error}", err=True)
-        sys.exit(1)
-
-
 _reading_settings(serve)
-
-
-def _bind_all(host: str, line_port: int, pickle_port: int, http_port: int) -> dict[str, socket.socket]:
-    line, udp = _bind_line(host, line_port)
-    pickle = _bind(host, pickle_port, "--pickle-port")
-    http = _bind(host, http_port, "--http-port")
-    return {"line": line, "udp": udp, "pickle": pickle, "http": http}
-
-
-def _bind(host: str, port: int, option: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-    """A socket bound to the port, listening if it is a stream; OSError says which option to change."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, kind)
-    try:
-        if kind == socket.SOCK_STREAM:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        if kind == socket.SOCK_STREAM:
-            bound.listen(1024)
-    except OSError as error:
-        bound.close()
-        reason = f"cannot listen on {host}:{port} ({error.strerror}): choose another with {option}, or 0 for any free port"
-        raise OSError(error.errno, reason) from error
-    return bound
-
-
-def _bind_line(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """TCP and UDP on one number; with port 0, on one that is free for both."""
-    for _ in range(20):
-        tcp = _bind(host, port, "--line-port")
-        try:
-            return tcp, _bind(host, tcp.getsockname()[1], "--line-port", socket.SOCK_DGRAM)
-        except OSError:
-            tcp.close()
-            if port:
-                raise
-    raise OSError("no port number is free for both TCP and UDP")
-
-
-def _address(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass
@@ -273,7 +228,9 @@ class Supervisor:
                 status = child.process.returncode
                 if not child.was_ready:
                     return status if status > 0 else 1
-                click.echo(f"plumbago: the {child.name} ended with status {status} and is started again", err=True)
+                click.echo(
+                    f"plumbago: the {child.name} ended with status {status} and is started again", err=True
+                )
                 child.start_at = now + _BACKOFF_S[min(child.failures, len(_BACKOFF_S) - 1)]
                 child.failures += 1
                 child.process = None

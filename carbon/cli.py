@@ -7,53 +7,82 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
-_PORT = click.IntRange(0, 65535)
+from storage.cli import CONFIG, DATA, one_line_errors
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def port_option(name: str, default: int, what: str) -> Callable[[Command], Command]:
+    """An option --<name>-port."""
+    variable = f"PLUMBAGO_{name.upper()}_PORT"
+    return click.option(
+        f"--{name}-port",
+        type=click.IntRange(0, 65535),
+        default=default,
+        show_default=True,
+        envvar=variable,
+        help=what,
+    )
+
+
+HOST = click.option(
+    "--host", default="127.0.0.1", show_default=True, envvar="PLUMBAGO_HOST", help="Address to listen on."
+)
+LINE_PORT = port_option("line", 2003, "Metric lines, TCP and UDP; 0 = any free port.")
+PICKLE_PORT = port_option("pickle", 2004, "Pickled metrics, TCP.")
+COLLECT_HOST = click.option(
+    "--collect-host/--no-collect-host",
+    default=False,
+    envvar="PLUMBAGO_COLLECT_HOST",
+    help="Measure this host every 10 s.",
+)
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), default="plumbago-data", show_default=True, envvar="PLUMBAGO_DATA", help="Folder of the store.")
-@click.option("--config", type=click.Path(path_type=Path, file_okay=False), envvar="PLUMBAGO_CONFIG", help="Folder of the configuration.")
-@click.option("--host", default="127.0.0.1", show_default=True, envvar="PLUMBAGO_HOST", help="Address to listen on.")
-@click.option("--line-port", type=_PORT, default=2003, show_default=True, envvar="PLUMBAGO_LINE_PORT", help="Metric lines, TCP and UDP; 0 = any free port.")
-@click.option("--pickle-port", type=_PORT, default=2004, show_default=True, envvar="PLUMBAGO_PICKLE_PORT", help="Pickled metrics, TCP.")
-@click.option("--collect-host/--no-collect-host", default=False, envvar="PLUMBAGO_COLLECT_HOST", help="Measure this host every 10 s.")
+@DATA
+@CONFIG
+@HOST
+@LINE_PORT
+@PICKLE_PORT
+@COLLECT_HOST
 @click.option("--line-fd", type=int, hidden=True)
 @click.option("--udp-fd", type=int, hidden=True)
 @click.option("--pickle-fd", type=int, hidden=True)
 @click.option("--ready-fd", type=int, hidden=True)
+@one_line_errors
 def receive(
     data: Path, config: Path | None, host: str, line_port: int, pickle_port: int, collect_host: bool,
     line_fd: int | None, udp_fd: int | None, pickle_fd: int | None, ready_fd: int | None,
 ) -> None:  # fmt: skip
     """Run the receiver alone: take metrics in and store them."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    from storage.errors import StorageError
-
-    try:
-        line = _socket(line_fd, host, line_port, "--line-port")
-        sockets = {
-            "line": line,
-            "udp": _socket(udp_fd, host, line.getsockname()[1], "--line-port", socket.SOCK_DGRAM),
-            "pickle": _socket(pickle_fd, host, pickle_port, "--pickle-port"),
-        }
-        _run(data, config, sockets, collect_host, ready_fd)
-    except (StorageError, OSError) as error:
-        click.echo(f"plumbago: {error}", err=True)
-        sys.exit(1)
+    if line_fd is not None and udp_fd is not None and pickle_fd is not None:
+        line, udp, pickle = (socket.socket(fileno=fd) for fd in (line_fd, udp_fd, pickle_fd))
+    else:
+        line, udp = bind_line(host, line_port)
+        pickle = bind(host, pickle_port, "--pickle-port")
+    _run(data, config, {"line": line, "udp": udp, "pickle": pickle}, collect_host, ready_fd)
 
 
-def _run(data: Path, config: Path | None, sockets: dict[str, socket.socket], collect_host: bool, ready_fd: int | None) -> None:
+def _run(
+    data: Path,
+    config: Path | None,
+    sockets: dict[str, socket.socket],
+    collect_host: bool,
+    ready_fd: int | None,
+) -> None:
     from carbon.service import Receiver, run
     from storage.schema import Rules
     from storage.store import Store
 
     receiver = Receiver(Store(data, Rules.load(config)), config, sockets, collect_host=collect_host)
-    ports = " ".join("{}={}:{}".format(name, *at.getsockname()[:2]) for name, at in sockets.items())
+    ports = " ".join(f"{name}={address(at)}" for name, at in sockets.items())
 
     def ready() -> None:
         if ready_fd is None:
@@ -65,25 +94,55 @@ def _run(data: Path, config: Path | None, sockets: dict[str, socket.socket], col
     run(receiver, ready)
 
 
-def _socket(fd: int | None, host: str, port: int, option: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-    """The socket handed over as fd, or a new one bound to the port."""
-    if fd is not None:
-        return socket.socket(fileno=fd)
+def bind(host: str, port: int, option: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """A socket bound to the port, listening if it is a stream; OSError says which option to change."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, kind)
     try:
         if kind == socket.SOCK_STREAM:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            return socket.create_server((host, port), family=family, backlog=1024)
-        bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-        return bound
+        if kind == socket.SOCK_STREAM:
+            bound.listen(1024)
+        bound.setblocking(False)
     except OSError as error:
-        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}): choose another port with {option}, 0 = any free one") from error
+        bound.close()
+        choose = f"choose another with {option}, or 0 for any free port"
+        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}): {choose}") from error
+    return bound
+
+
+def bind_line(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """TCP and UDP on one number; with port 0, on one that is free for both."""
+    for _ in range(20):
+        tcp = bind(host, port, "--line-port")
+        try:
+            return tcp, bind(host, tcp.getsockname()[1], "--line-port", socket.SOCK_DGRAM)
+        except OSError:
+            tcp.close()
+            if port:
+                raise
+    raise OSError("no port number is free for both TCP and UDP")
+
+
+def address(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @click.command()
 @click.argument("lines", nargs=-1, metavar="[METRIC VALUE [TIMESTAMP]]…")
-@click.option("--host", default="127.0.0.1", show_default=True, envvar="PLUMBAGO_HOST", help="The server's address.")
-@click.option("--line-port", type=_PORT, default=2003, show_default=True, envvar="PLUMBAGO_LINE_PORT", help="The server's line port.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, envvar="PLUMBAGO_HOST", help="The server's address."
+)
+@click.option(
+    "--line-port",
+    type=click.IntRange(1, 65535),
+    default=2003,
+    show_default=True,
+    envvar="PLUMBAGO_LINE_PORT",
+    help="The server's line port.",
+)
 def send(lines: tuple[str, ...], host: str, line_port: int) -> None:
     """Send metric lines: each argument is one ("a.b 1.5", a timestamp may follow), or stdin has them."""
     source = lines if lines else (line.rstrip("\n") for line in sys.stdin)
@@ -94,7 +153,10 @@ def send(lines: tuple[str, ...], host: str, line_port: int) -> None:
                 server.sendall(chunk)
                 count += lines_in_it
     except OSError as error:
-        click.echo(f"plumbago: {host}:{line_port}: {error.strerror or error}: is `plumbago serve` running there?", err=True)
+        click.echo(
+            f"plumbago: {host}:{line_port}: {error.strerror or error}: is `plumbago serve` running there?",
+            err=True,
+        )
         sys.exit(1)
     click.echo(f"sent {count} {'line' if count == 1 else 'lines'} to {host}:{line_port}", err=True)
 

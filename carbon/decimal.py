@@ -17,7 +17,7 @@ _DIGITS_MAX = 19
 _EXACT_POWERS = np.array([10.0**i for i in range(23)])
 
 
-def _powers_of_five() -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _powers_of_five() -> tuple[np.ndarray, np.ndarray]:
     """The leading 128 bits of 5**q, q from -55 to 55, rounded up for negative q: (high, low) words."""
     high, low = [], []
     for q in range(-_EXPONENT_MAX, _EXPONENT_MAX + 1):

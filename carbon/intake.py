@@ -23,7 +23,9 @@ _DROPPED = {
 class Intake:
     """The pipeline's end. `now` gives epoch seconds."""
 
-    def __init__(self, store: Store, names: NameTable, stats: Stats, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, names: NameTable, stats: Stats, now: Callable[[], float] = time.time
+    ) -> None:
         self._store, self._names, self._stats, self.now = store, names, stats, now
 
     def accept(self, batch: Batch | None, listener: str) -> None:

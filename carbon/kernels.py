@@ -101,7 +101,11 @@ def read_lines(  # type: ignore[no-untyped-def]
             if guess >= 0:
                 first = names.offsets[guess]
                 size = names.offsets[guess + 1] - first
-                if at + size < stop and text[at + size] == SPACE and same_bytes(text, at, names.blob, first, size):
+                if (
+                    at + size < stop
+                    and text[at + size] == SPACE
+                    and same_bytes(text, at, names.blob, first, size)
+                ):
                     known = guess
                     name_stop = at + size
         if known < 0:
@@ -155,12 +159,22 @@ def read_lines(  # type: ignore[no-untyped-def]
         if read_decimal(text, value_start, value_stop, number) == EXACT:
             bits[n] = number[0]
         else:
-            odd[strange, 0], odd[strange, 1], odd[strange, 2], odd[strange, 3] = n, VALUE, value_start, value_stop
+            odd[strange, 0], odd[strange, 1], odd[strange, 2], odd[strange, 3] = (
+                n,
+                VALUE,
+                value_start,
+                value_stop,
+            )
             strange += 1
         found, seconds = _timestamp(text, time_start, time_stop, now, number)
         timestamps[n] = seconds
         if found != EXACT:
-            odd[strange, 0], odd[strange, 1], odd[strange, 2], odd[strange, 3] = n, TIMESTAMP, time_start, time_stop
+            odd[strange, 0], odd[strange, 1], odd[strange, 2], odd[strange, 3] = (
+                n,
+                TIMESTAMP,
+                time_start,
+                time_stop,
+            )
             strange += 1
         ids[n] = known
         n += 1

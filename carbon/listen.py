@@ -5,14 +5,14 @@ What arrives is stored before more is read, so a sender that is too fast is held
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor as installed
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
-from twisted.python.failure import Failure
 from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
 
 from carbon.errors import BadFrame
 from carbon.intake import Intake
@@ -21,7 +21,7 @@ from carbon.protocols.line import LineReader
 from carbon.protocols.pickle import Columns, PickleReader
 from carbon.stats import Stats
 
-_log = logging.getLogger(__name__)
+reactor: Any = installed  # which interfaces it has is decided when it is installed
 
 READ_BYTES = 1 << 18  # Twisted's 64 KiB cost a tenth more CPU a line
 CONNECTIONS_MAX = 5_000  # a listener; carbon: no limit
@@ -31,36 +31,33 @@ IDLE_S = 600  # carbon: none, and half-open connections stay for ever
 class Stream(Protocol, TimeoutMixin):
     """One connection: every piece of data goes to `read`, which may raise BadFrame to have it closed."""
 
-    def __init__(self, name: str, read: Callable[[bytes], None], stats: Stats, factory: StreamFactory) -> None:
-        self._name, self._read, self._stats = name, read, stats
-        self.factory: StreamFactory = factory
-        self.heard = False
+    transport: Any  # of a TCP connection: more than ITransport says
+
+    def __init__(self, read: Callable[[bytes], None], stats: Stats, streams: set[Stream]) -> None:
+        self._read, self._stats, self._streams = read, stats, streams
 
     def connectionMade(self) -> None:  # noqa: N802
-        assert self.transport is not None
-        if len(self.factory.streams) >= CONNECTIONS_MAX:
+        if len(self._streams) >= CONNECTIONS_MAX:
             self._stats.reject("too many connections", source=str(self.transport.getPeer()))
-            self.transport.abortConnection()  # type: ignore[attr-defined]  # TCP transports have it
+            self.transport.abortConnection()
             return
-        self.factory.streams.add(self)
+        self._streams.add(self)
         self._stats.connections += 1
-        self.transport.bufferSize = READ_BYTES  # type: ignore[attr-defined]  # Twisted's own attribute
+        self.transport.bufferSize = READ_BYTES
         self.setTimeout(IDLE_S)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        self.heard = True
         self.resetTimeout()
         try:
             self._read(data)
         except BadFrame as error:
-            assert self.transport is not None
             self._stats.reject(error.reason, sample=data[:64], source=str(self.transport.getPeer()))
-            self.transport.abortConnection()  # type: ignore[attr-defined]
+            self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: N802
         self.setTimeout(None)
-        if self in self.factory.streams:
-            self.factory.streams.discard(self)
+        if self in self._streams:
+            self._streams.discard(self)
             self._stats.connections -= 1
 
 
@@ -69,12 +66,12 @@ class StreamFactory(Factory):
 
     noisy = False
 
-    def __init__(self, name: str, reader: Callable[[], Callable[[bytes], None]], stats: Stats) -> None:
-        self._name, self._reader, self._stats = name, reader, stats
-        self.streams: set[Stream] = set()
+    def __init__(self, reader: Callable[[], Callable[[bytes], None]], stats: Stats) -> None:
+        self._reader, self._stats = reader, stats
+        self._streams: set[Stream] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> Stream:  # noqa: N802
-        return Stream(self._name, self._reader(), self._stats, self)
+        return Stream(self._reader(), self._stats, self._streams)
 
 
 def line_streams(names: NameTable, intake: Intake, stats: Stats) -> StreamFactory:
@@ -82,7 +79,7 @@ def line_streams(names: NameTable, intake: Intake, stats: Stats) -> StreamFactor
         line = LineReader(names, stats)
         return lambda data: intake.accept(line.feed(data, int(intake.now())), "line")
 
-    return StreamFactory("line", reader, stats)
+    return StreamFactory(reader, stats)
 
 
 def pickle_streams(intake: Intake, stats: Stats) -> StreamFactory:
@@ -104,7 +101,7 @@ def pickle_streams(intake: Intake, stats: Stats) -> StreamFactory:
 
         return read
 
-    return StreamFactory("pickle", reader, stats)
+    return StreamFactory(reader, stats)
 
 
 class Datagrams(DatagramProtocol):
@@ -118,7 +115,7 @@ class Datagrams(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: object) -> None:  # noqa: N802
         if not self._waiting:
-            reactor.callLater(0, self.read)  # type: ignore[attr-defined]  # the reactor is installed at import
+            reactor.callLater(0, self.read)
         self._waiting.append(datagram)
 
     def read(self) -> None:

@@ -45,8 +45,12 @@ class NameTable:
         wanted = len(self.interned) + names
         if wanted > len(self.successor):
             more = wanted * 3 // 2 + 1024
-            self.successor = np.concatenate((self.successor, np.full(more - len(self.successor), -1, np.int32)))
-            self.series = np.concatenate((self.series, np.full(more - len(self.series), _UNDECIDED, np.int32)))
+            self.successor = np.concatenate(
+                (self.successor, np.full(more - len(self.successor), -1, np.int32))
+            )
+            self.series = np.concatenate(
+                (self.series, np.full(more - len(self.series), _UNDECIDED, np.int32))
+            )
 
     def ids_of(self, names: Sequence[bytes]) -> Ids:
         """The ids of names that came as Python objects; -1 for one with a fault, which is counted."""

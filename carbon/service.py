@@ -12,10 +12,12 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet import reactor as installed
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from carbon.collect import INTERVAL_S, HostCollector
 from carbon.intake import Intake
@@ -28,6 +30,7 @@ from storage.schema import Rules
 from storage.store import Store
 
 _log = logging.getLogger(__name__)
+reactor: Any = installed  # which interfaces it has is decided when it is installed
 
 ROLL_UP_S = 0.25  # how far the coarser archives may be behind the finest
 REPORT_S = 60  # carbon's CARBON_METRIC_INTERVAL
@@ -59,7 +62,7 @@ class Receiver:
         self._datagrams = Datagrams(self._names, self._intake, self.stats)
         self._sockets = sockets
         self._collect_host = collect_host
-        self._ports: list[object] = []
+        self._ports: list[Any] = []
         self._calls: list[LoopingCall] = []
 
     def start(self) -> None:
@@ -70,12 +73,12 @@ class Receiver:
             if name in self._sockets:
                 at = self._sockets[name]
                 at.setblocking(False)
-                self._ports.append(reactor.adoptStreamPort(at.fileno(), at.family, factory))  # type: ignore[attr-defined]
+                self._ports.append(reactor.adoptStreamPort(at.fileno(), at.family, factory))
         if "udp" in self._sockets:
             at = self._sockets["udp"]
             at.setblocking(False)
             at.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
-            self._ports.append(reactor.adoptDatagramPort(at.fileno(), at.family, self._datagrams, 65535))  # type: ignore[attr-defined]
+            self._ports.append(reactor.adoptDatagramPort(at.fileno(), at.family, self._datagrams, 65535))
         self._every(ROLL_UP_S, self._store.roll_up)
         self._every(RELOAD_S, self.reload)
         report = Report(self.stats)
@@ -117,9 +120,11 @@ class Receiver:
         else:
             _log.info("rules reloaded from %s", self._config)
 
-    @inlineCallbacks
-    def stop(self):  # type: ignore[no-untyped-def]
+    def stop(self) -> Deferred[None]:
         """Read what senders have already sent, then store all and close."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
         heard, deadline = time.monotonic(), time.monotonic() + _DRAIN_S
         before = -1
         while time.monotonic() < deadline:
@@ -128,9 +133,9 @@ class Receiver:
                 before, heard = count, time.monotonic()
             if time.monotonic() - heard > _QUIET_S:
                 break
-            yield _pause(0.02)
+            await _pause(0.02)
         for port in self._ports:
-            port.stopListening()  # type: ignore[attr-defined]
+            port.stopListening()
         for call in self._calls:
             call.stop()
         self._datagrams.read()
@@ -138,9 +143,13 @@ class Receiver:
         self._store.close()
 
 
+def _log_failure(failure: Failure) -> None:
+    _log.error("stopping failed: %s", failure.getTraceback())
+
+
 def _pause(seconds: float) -> Deferred[None]:
     done: Deferred[None] = Deferred()
-    reactor.callLater(seconds, done.callback, None)  # type: ignore[attr-defined]
+    reactor.callLater(seconds, done.callback, None)
     return done
 
 
@@ -152,10 +161,10 @@ def run(receiver: Receiver, on_ready: Callable[[], None]) -> None:
         nonlocal stopping
         if not stopping:
             stopping = True
-            receiver.stop().addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
+            receiver.stop().addErrback(_log_failure).addCallback(lambda _: reactor.stop())
 
     def on_signal(*_: object) -> None:
-        reactor.callFromThread(stop)  # type: ignore[attr-defined]
+        reactor.callFromThread(stop)
 
     def started() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -163,5 +172,5 @@ def run(receiver: Receiver, on_ready: Callable[[], None]) -> None:
         receiver.start()
         on_ready()
 
-    reactor.callWhenRunning(started)  # type: ignore[attr-defined]
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+    reactor.callWhenRunning(started)
+    reactor.run(installSignalHandlers=False)

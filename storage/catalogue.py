@@ -23,7 +23,7 @@ CREATE TABLE schema (id INTEGER PRIMARY KEY, retention TEXT NOT NULL, aggregatio
                      x_files_factor REAL NOT NULL);
 CREATE TABLE shard (id INTEGER PRIMARY KEY, schema INTEGER NOT NULL REFERENCES schema);
 CREATE TABLE run (id INTEGER PRIMARY KEY AUTOINCREMENT, shard INTEGER NOT NULL REFERENCES shard,
-                  first_row INTEGER NOT NULL, count INTEGER NOT NULL,
+                  first_row INTEGER NOT NULL, rows INTEGER NOT NULL,
                   names TEXT NOT NULL /* one a line, in the order of their rows */);
 CREATE TABLE state (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO state VALUES ('epoch', 0);
@@ -36,7 +36,7 @@ class Run(NamedTuple):
     id: int
     shard: int
     first_row: int
-    count: int
+    rows: int
     names: str
 
 
@@ -55,7 +55,8 @@ class Catalogue:
     def __init__(self, folder: Path, *, writable: bool) -> None:
         self.path = folder / self.FILE
         if not writable and not self.path.exists():
-            raise NotAStore(f"{folder} holds no Plumbago store ({self.FILE} is missing): start `plumbago serve --data {folder}` once")
+            start = f"start `plumbago serve --data {folder}` once"
+            raise NotAStore(f"{folder} holds no Plumbago store ({self.FILE} is missing): {start}")
         mode = "rwc" if writable else "rw"  # a reader needs to map the -shm file that the writer made
         try:
             self._db = sqlite3.connect(
@@ -82,7 +83,8 @@ class Catalogue:
             raise NotAStore(f"{self.path} is a database of another program: choose another data folder")
         elif version != VERSION:
             raise StoreVersion(
-                f"{self.path} has format version {version}, this program reads {VERSION}: use the Plumbago that wrote it, or choose another data folder"
+                f"{self.path} has format version {version}, this program reads {VERSION}: "
+                "use the Plumbago that wrote it, or choose another data folder"
             )
 
     def _has_tables(self) -> bool:
@@ -111,20 +113,24 @@ class Catalogue:
         return self._db.execute("SELECT id, schema FROM shard ORDER BY id").fetchall()
 
     def runs(self, after: int = 0) -> Iterator[Run]:
-        rows = self._db.execute("SELECT id, shard, first_row, count, names FROM run WHERE id > ? ORDER BY id", (after,))
+        rows = self._db.execute(
+            "SELECT id, shard, first_row, rows, names FROM run WHERE id > ? ORDER BY id", (after,)
+        )
         return map(Run._make, rows)
 
     # --- writing ---
 
     def add_schema(self, retention: str, aggregation: str, x_files_factor: float) -> int:
-        cursor = self._db.execute("INSERT INTO schema VALUES (NULL, ?, ?, ?)", (retention, aggregation, x_files_factor))
+        cursor = self._db.execute(
+            "INSERT INTO schema VALUES (NULL, ?, ?, ?)", (retention, aggregation, x_files_factor)
+        )
         return int(cursor.lastrowid or 0)
 
     def add_shard(self, schema: int) -> int:
         return int(self._db.execute("INSERT INTO shard VALUES (NULL, ?)", (schema,)).lastrowid or 0)
 
     def add_runs(self, runs: Iterable[tuple[int, int, int, str]]) -> int:
-        """Add (shard, first row, count, names) in one transaction; gives the last run's id."""
+        """Add (shard, first row, rows, names) in one transaction; gives the last run's id."""
         last = 0
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -147,12 +153,12 @@ class Catalogue:
                 last is not None
                 and last[0] == run.shard
                 and int(last[1]) + int(last[2]) == run.first_row
-                and int(last[2]) + run.count <= _RUN_NAMES_MAX
+                and int(last[2]) + run.rows <= _RUN_NAMES_MAX
             ):
-                last[2] = int(last[2]) + run.count
+                last[2] = int(last[2]) + run.rows
                 last[3] = f"{last[3]}\n{run.names}"
             else:
-                merged.append([run.shard, run.first_row, run.count, run.names])
+                merged.append([run.shard, run.first_row, run.rows, run.names])
         if len(merged) * 2 > count:
             return
         self._db.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""plumbago find · info"""
+"""plumbago find · info, and the options that all commands share"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-_DATA = click.option(
+DATA = click.option(
     "--data",
     type=click.Path(path_type=Path),
     default="plumbago-data",
@@ -25,7 +25,7 @@ _DATA = click.option(
     envvar="PLUMBAGO_DATA",
     help="Folder of the store.",
 )
-_CONFIG = click.option(
+CONFIG = click.option(
     "--config",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="PLUMBAGO_CONFIG",
@@ -33,7 +33,7 @@ _CONFIG = click.option(
 )
 
 
-def _one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
+def one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
     """What storage raises on purpose is one line on stderr and exit status 1."""
 
     @wraps(command)
@@ -51,9 +51,9 @@ def _one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 @click.command()
 @click.argument("glob")
-@_DATA
-@_CONFIG
-@_one_line_errors
+@DATA
+@CONFIG
+@one_line_errors
 def find(glob: str, data: Path, config: Path | None) -> None:
     """List the metrics that match a glob, branches with a dot behind."""
     from storage.store import Store
@@ -70,9 +70,9 @@ def find(glob: str, data: Path, config: Path | None) -> None:
 
 @click.command()
 @click.argument("metric", required=False)
-@_DATA
-@_CONFIG
-@_one_line_errors
+@DATA
+@CONFIG
+@one_line_errors
 def info(metric: str | None, data: Path, config: Path | None) -> None:
     """Explain the store, or one metric: which rules, which archives, rows, bytes, newest datapoint."""
     from storage.schema import Rules
@@ -93,7 +93,9 @@ def _of_store(store: Store) -> list[str]:
     for shard in shards:
         schema = shard.schema
         lines += ["", f"shard      {shard.folder.name}   {shard.rows} series", *_schema_lines(shard)]
-        lines.append(f"xFilesFactor {schema.x_files_factor:g}, aggregation {schema.aggregation}, newest {_when(shard.newest())}")
+        lines.append(
+            f"xFilesFactor {schema.x_files_factor:g}, aggregation {schema.aggregation}, newest {_when(shard.newest())}"
+        )
     return lines
 
 
@@ -112,7 +114,9 @@ def _of_metric(store: Store, metric: str) -> list[str]:
         return [*lines, "series       none yet: nothing was received under this name"]
     stored = store.schema_of(int(series[0]))
     if stored != schema:
-        lines.append(f"stored as    {stored.retention}, {stored.aggregation}: by the rules of when it was made")
+        lines.append(
+            f"stored as    {stored.retention}, {stored.aggregation}: by the rules of when it was made"
+        )
     shard = store.shard_of(int(series[0]))
     newest = store.newest(int(series[0]), int(time.time()))
     lines += [f"shard, row   {shard.folder.name}, {int(series[0]) % (1 << 15)}", *_schema_lines(shard)]
@@ -121,10 +125,11 @@ def _of_metric(store: Store, metric: str) -> list[str]:
 
 
 def _schema_lines(shard: Shard) -> list[str]:
-    return [
-        f"  archive    {archive.step:>6} s × {archive.points:<8} {_duration(archive.duration):>6}   {_bytes(_on_disk(ring.path))} in {ring.path.name}"
-        for archive, ring in zip(shard.archives, shard.rings, strict=True)
-    ]
+    lines = []
+    for archive, ring in zip(shard.archives, shard.rings, strict=True):
+        size = f"{archive.step:>6} s × {archive.points:<8} {_duration(archive.duration):>6}"
+        lines.append(f"  archive    {size}   {_bytes(_on_disk(ring.path))} in {ring.path.name}")
+    return lines
 
 
 def _on_disk(path: Path) -> int:

@@ -96,17 +96,21 @@ def rows(name: str, values: Matrix) -> Reduced:
 def buckets(name: str, values: Matrix, size: int, x_files_factor: float = 0.0) -> Matrix:
     """Reduce each run of `size` points → float64 (series, ceil(points / size)).
 
-    A bucket counts only if known / size ≥ x_files_factor, the last one too when it is partial.
+    A bucket counts only if known / size ≥ x_files_factor, the last one too when it is partial: what is beyond
+    its points is missing for the factor, but not for the aggregation (avg_zero divides by the points there are).
     """
     series, points = values.shape
-    count = -(-points // size)
     if size == 1:
         return values
-    if count * size != points:
-        values = np.pad(values, ((0, 0), (0, count * size - points)), constant_values=np.nan)
-    reduced = rows(name, values.reshape(series * count, size))
-    out = np.where(reduced.known >= x_files_factor * size, reduced.values, np.nan)
-    return out.reshape(series, count)
+    whole, left = divmod(points, size)
+    parts = [(values[:, : whole * size].reshape(series * whole, size), whole)] if whole else []
+    parts += [(np.ascontiguousarray(values[:, whole * size :]), 1)] if left else []
+    out = np.empty((series, whole + (left > 0)))
+    for i, (runs, count) in enumerate(parts):
+        reduced = rows(name, runs)
+        kept = np.where(reduced.known / size >= x_files_factor, reduced.values, np.nan)
+        out[:, i * whole : i * whole + count] = kept.reshape(series, count)
+    return out
 
 
 def _quantile_columns(values: Matrix, fraction: float) -> Reduced:

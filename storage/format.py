@@ -22,8 +22,9 @@ All numbers are little-endian. Time is cut into slots (`slot = timestamp // step
 
 A *stamp* is the number of the block that lies there plus one; 0 = nothing. Block e lives in head e % 2 while it
 is one of the newest two, and is sealed to place e % P after. In a head only the slots from `first` to before the
-one `after` the last count: what lies outside is left over from an older block. **A missing value is zero bits**: what is stored is the bits of the
-float64 XOR those of the canonical NaN, so untouched space, a hole in the file too, reads as missing.
+one `after` the last count: what lies outside is left over from an older block.
+**A missing value is zero bits**: what is stored is the bits of the float64 XOR those of the canonical NaN, so
+untouched space, a hole in the file too, reads as missing.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ from numba import njit
 from storage import format
 
 # The order is the code that `reduce_columns` takes; consolidation.py names them.
-AVERAGE, AVG_ZERO, SUM, COUNT, LAST, FIRST, MAX, MIN, RANGE, DIFF, MULTIPLY, STDDEV, ABSMAX, ABSMIN = range(14)
+AVERAGE, AVG_ZERO, SUM, COUNT, LAST, FIRST, MAX, MIN, RANGE, DIFF, MULTIPLY, STDDEV, ABSMAX, ABSMIN = range(
+    14
+)
 
 
 @njit(nogil=True, cache=True)
@@ -189,13 +191,13 @@ def read_rows(words, geometry, rows, first, out):  # type: ignore[no-untyped-def
             place = e % places
             if words[base + h] == stamp:
                 column = units + (h * block + s) * _ROWS + row
-                begin = max(0, min(n, np.int64(words[base + _FIRST + h]) - s))
-                after = max(begin, min(n, np.int64(words[base + _AFTER + h]) - s))
-                for j in range(begin):
+                known_from = max(0, min(n, np.int64(words[base + _FIRST + h]) - s))
+                known_to = max(known_from, min(n, np.int64(words[base + _AFTER + h]) - s))
+                for j in range(known_from):
                     out[i, at + j] = _NAN
-                for j in range(begin, after):
+                for j in range(known_from, known_to):
                     out[i, at + j] = words[column + j * _ROWS] ^ _NAN
-                for j in range(after, n):
+                for j in range(known_to, n):
                     out[i, at + j] = _NAN
             elif words[base + _STAMPS + place] == stamp:
                 run = units + (2 + place) * block * _ROWS + row * block + s
@@ -228,12 +230,12 @@ def read_intervals(words, geometry, rows, firsts, out):  # type: ignore[no-untyp
                 stamp = np.uint64(e + 1)
                 h = e & 1
                 place = e % places
-                start = -1
+                start = np.int64(-1)
                 if words[base + h] == stamp:
                     if np.int64(words[base + _FIRST + h]) <= s < np.int64(words[base + _AFTER + h]):
-                        start, stride = base + control + (h * block + s) * _ROWS, 1
+                        start, stride = base + control + (h * block + s) * _ROWS, np.int64(1)
                 elif words[base + _STAMPS + place] == stamp:
-                    start, stride = base + control + (2 + place) * block * _ROWS + s, block
+                    start, stride = base + control + (2 + place) * block * _ROWS + s, np.int64(block)
             out[j, i] = _NAN if start < 0 else words[start + (rows[i] % _ROWS) * stride] ^ _NAN
 
 

@@ -102,6 +102,8 @@ def canonical(name: str) -> str:
     for pair in pairs:
         tag, equals, value = pair.partition("=")
         if not tag or not equals or not value or value[0] == "~" or "!" in tag or "^" in tag:
-            raise InvalidName(f"{pair!r} in {name!r} is no tag: tag=value, no ! or ^ in the tag, no ~ before the value")
+            raise InvalidName(
+                f"{pair!r} in {name!r} is no tag: tag=value, no ! or ^ in the tag, no ~ before the value"
+            )
         tags[tag] = value
     return ";".join([metric, *(f"{tag}={tags[tag]}" for tag in sorted(tags))])

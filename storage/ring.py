@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class Ring:
         self.geometry, self.schema = format.decode_header(os.pread(self._fd, PAGE, 0), str(path))
         self._kernel_geometry = self.geometry.for_kernel()
         self._writable = writable
+        self.words: Bits  # the whole file, mapped
         self.rows_used = 0  # rows that a seal has to write; the shard keeps it
         self.before_seal: Callable[[int], None] = lambda lane: None
         self.overtaken = 0  # values refused because a newer block had taken their block's place
@@ -79,12 +81,14 @@ class Ring:
         if whole != size and not self._writable:
             size = whole  # a lane is being added: its rows are not in the catalogue yet
         elif whole != size:
-            raise CorruptRing(str(self.path), size, f"the last lane is cut short: {size - whole} bytes of it are there")
+            raise CorruptRing(
+                str(self.path), size, f"the last lane is cut short: {size - whole} bytes of it are there"
+            )
         access = mmap.ACCESS_WRITE if self._writable else mmap.ACCESS_READ
         mapped = mmap.mmap(self._fd, size, access=access)
         # without it, the first touch of a strip reads megabytes of empty file ahead: 1.6 ms instead of 9 µs
         mapped.madvise(mmap.MADV_RANDOM)
-        self.words: Bits = np.frombuffer(mapped, np.uint64)
+        self.words = np.frombuffer(mapped, np.uint64)
 
     def make_room(self, rows: int) -> None:
         """Add lanes until there are `rows` rows. Space for heads is reserved now: a full disk is an OSError here
@@ -93,7 +97,9 @@ class Ring:
         for lane in range(self.lanes, lanes):
             start = self.geometry.lane_offset(lane)
             try:
-                os.posix_fallocate(self._fd, start, self.geometry.control_bytes + 2 * self.geometry.unit_bytes)
+                os.posix_fallocate(
+                    self._fd, start, self.geometry.control_bytes + 2 * self.geometry.unit_bytes
+                )
                 os.ftruncate(self._fd, start + self.geometry.lane_bytes)
             except OSError:
                 os.ftruncate(self._fd, start)
@@ -117,10 +123,15 @@ class Ring:
         late = late[:left]
         if not left:
             return late
-        sealed = [self._write_block(lane, block, at, rows, slots, bits) for lane, block, at in self._by_block(rows, slots, late)]
+        sealed = [
+            self._write_block(lane, block, at, rows, slots, bits)
+            for lane, block, at in self._by_block(rows, slots, late)
+        ]
         return np.concatenate(sealed)
 
-    def _by_block(self, rows: Integers, slots: Integers, which: Integers) -> Iterator[tuple[int, int, Integers]]:
+    def _by_block(
+        self, rows: Integers, slots: Integers, which: Integers
+    ) -> Iterator[tuple[int, int, Integers]]:
         """(lane, block, indices) of the values at `which`, oldest block first, arrival order inside."""
         if not len(which):
             return
@@ -132,10 +143,19 @@ class Ring:
         for start, at in zip(starts, np.split(which, cuts), strict=True):
             yield int(lanes[start]), int(blocks[start]), at
 
-    def _write_block(self, lane: int, block: int, at: Integers, rows: Integers, slots: Integers, bits: Bits) -> Integers:
+    def _write_block(
+        self, lane: int, block: int, at: Integers, rows: Integers, slots: Integers, bits: Bits
+    ) -> Integers:
         if self._open_head(lane, block):
             kernels.write_heads(
-                self.words, self._kernel_geometry, rows[at], slots[at], bits[at], self._low, self._high, np.empty(len(at), np.int64)
+                self.words,
+                self._kernel_geometry,
+                rows[at],
+                slots[at],
+                bits[at],
+                self._low,
+                self._high,
+                np.empty(len(at), np.int64),
             )
             return at[:0]
         if int(self._control(lane)[PLACE_STAMP + block % self.geometry.places]) > block + 1:
@@ -170,7 +190,9 @@ class Ring:
         stamp, first, after = (int(control[word + head]) for word in (HEAD_STAMP, HEAD_FIRST, HEAD_AFTER))
         place = (stamp - 1) % geometry.places
         if int(control[PLACE_STAMP + place]) > stamp:
-            control[head] = 0  # a late value has already begun a newer block there: this one is past the archive
+            control[head] = (
+                0  # a late value has already begun a newer block there: this one is past the archive
+            )
             return
         used = min(LANE_ROWS, self.rows_used - lane * LANE_ROWS)
         start = (geometry.lane_offset(lane) + geometry.control_bytes + head * geometry.unit_bytes) // WORD
@@ -208,7 +230,7 @@ class Ring:
             self._pwrite(runs[first:last], offset + int(touched[first]) * geometry.block * WORD)
 
     def _pwrite(self, values: Bits, offset: int) -> None:
-        data = memoryview(np.ascontiguousarray(values)).cast("B")
+        data = np.ascontiguousarray(values).data.cast("B")
         while data:
             written = os.pwrite(self._fd, data, offset)
             data, offset = data[written:], offset + written
@@ -263,7 +285,10 @@ class Ring:
             control = self._control(lane)
             for head in (0, 1):
                 if control[head]:
-                    newest = max(newest, (int(control[head]) - 1) * self.geometry.block + int(control[HEAD_AFTER + head]) - 1)
+                    newest = max(
+                        newest,
+                        (int(control[head]) - 1) * self.geometry.block + int(control[HEAD_AFTER + head]) - 1,
+                    )
         return newest
 
     def _see(self, rows: Integers) -> None:
@@ -287,4 +312,4 @@ def _runs(ordered: Integers) -> Iterator[tuple[int, int]]:
     """(first, last) index of each run of consecutive numbers."""
     cuts = np.flatnonzero(np.diff(ordered) != 1) + 1
     edges = [0, *cuts.tolist(), len(ordered)]
-    return zip(edges[:-1], edges[1:], strict=True)
+    return pairwise(edges)

@@ -68,7 +68,9 @@ class Shard:
         archive = self.archives[i]
         path = self.folder / f"{archive.step}s.ring"
         if self._writable and not path.exists():
-            return Ring.create(path, Geometry.choose(archive.step, archive.points, ratio=self._ratio(i)), self._description())
+            return Ring.create(
+                path, Geometry.choose(archive.step, archive.points, ratio=self._ratio(i)), self._description()
+            )
         return Ring(path, writable=self._writable)
 
     def _description(self) -> dict[str, object]:
@@ -156,4 +158,7 @@ class Shard:
 
     def newest(self) -> int:
         """Epoch seconds of the newest datapoint of any series; 0 = none."""
-        return max((ring.newest() + 1) * archive.step - archive.step for ring, archive in zip(self.rings, self.archives, strict=True))
+        return max(
+            (ring.newest() + 1) * archive.step - archive.step
+            for ring, archive in zip(self.rings, self.archives, strict=True)
+        )

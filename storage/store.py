@@ -18,12 +18,13 @@ import numpy.typing as npt
 
 from storage import naming, retention
 from storage.catalogue import Catalogue, Run
-from storage.errors import NotAStore, StoreInUse
+from storage.errors import InvalidName, NotAStore, StoreInUse
 from storage.format import SHARD_ROWS
 from storage.index import Index, Nodes
 from storage.intern import Interned
+from storage.ring import Floats, Integers
 from storage.schema import Decision, Rules, Schema
-from storage.shard import Floats, Integers, Shard, Window
+from storage.shard import Shard, Window
 
 Series = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
@@ -99,7 +100,9 @@ class Store:
             self._forget()
         for row in self.catalogue.schemas():
             if row.id not in self._schemas:
-                self._schemas[row.id] = Schema(retention.parse(row.retention), row.aggregation, row.x_files_factor)
+                self._schemas[row.id] = Schema(
+                    retention.parse(row.retention), row.aggregation, row.x_files_factor
+                )
         self._shard_schema.update(self.catalogue.shards())
         for run in self.catalogue.runs(self._last_run):
             self._take(run)
@@ -109,9 +112,9 @@ class Store:
         stops = np.flatnonzero(text == ord("\n"))
         starts = np.concatenate(([0], stops[:-1] + 1))
         self._names.add_all(text, starts, stops)
-        series = run.shard * SHARD_ROWS + run.first_row + np.arange(run.count, dtype=np.int32)
-        self._series = _extended(self._series, len(self._names) - run.count, series)
-        self._rows[run.shard] = max(self._rows.get(run.shard, 0), run.first_row + run.count)
+        series = run.shard * SHARD_ROWS + run.first_row + np.arange(run.rows, dtype=np.int32)
+        self._series = _extended(self._series, len(self._names) - run.rows, series)
+        self._rows[run.shard] = max(self._rows.get(run.shard, 0), run.first_row + run.rows)
         self._last_run = run.id
 
     def series_of(self, text: Bytes, starts: Integers, stops: Integers) -> Series:
@@ -134,10 +137,12 @@ class Store:
         encoded = []
         for name in names:
             if fault := naming.fault(name.encode()):
-                raise naming.InvalidName(f"{name!r}: {fault.words}")
+                raise InvalidName(f"{name!r}: {fault.words}")
             encoded.append(naming.canonical(name).encode())
         stops = np.cumsum([len(name) for name in encoded])
-        return self.series_of(np.frombuffer(b"".join(encoded), np.uint8), stops - [len(n) for n in encoded], stops)
+        return self.series_of(
+            np.frombuffer(b"".join(encoded), np.uint8), stops - [len(n) for n in encoded], stops
+        )
 
     def _create(self, names: list[str]) -> None:
         """Give new names rows of shards of their schemas; in the catalogue before any of their values."""
@@ -228,7 +233,7 @@ class Store:
 
     def _append(self, number: int, series: Series, timestamps: Integers, values: Floats, now: int) -> int:
         shard = self._shard(number)
-        rows = series - number * SHARD_ROWS
+        rows = series.astype(np.int64) - number * SHARD_ROWS
         oldest = now - shard.schema.retention.longest
         too_old = 0
         if int(timestamps.min()) <= oldest:
@@ -316,13 +321,17 @@ def _lock(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
-        raise NotAStore(f"{folder} cannot be written: {error.strerror}; choose a data folder that this user owns") from error
+        raise NotAStore(
+            f"{folder} cannot be written: {error.strerror}; choose a data folder that this user owns"
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
-        raise StoreInUse(f"{folder} is in use by another writer (process {holder}): stop it or choose another data folder") from None
+        raise StoreInUse(
+            f"{folder} is in use by another writer (process {holder}): stop it or choose another data folder"
+        ) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
     return lock

@@ -34,7 +34,7 @@ BYTES_PER_OPCODE = 4
 OPCODES_PER_ITEM = 3  # at the least; items beyond are the same ones again and again
 
 _SEQUENCES = frozenset([list, tuple])
-_LINE_BYTES_MAX = 4 * TEXT_BYTES_MAX + 2  # each byte may be written \\xNN, in quotes
+_LINE_BYTES_MAX = 4 * TEXT_BYTES_MAX + 2  # each byte may be written \xNN, in quotes
 _DIGITS_MAX = 41  # 16 bytes as decimals, a sign and the L of a long
 _TIMESTAMP_MAX = 1e11  # what lines may say, too; NaN and infinity are beyond
 

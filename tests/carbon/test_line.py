@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -52,22 +53,31 @@ def plain(data: bytes) -> list[Point]:
             name, value, when = fields[0].decode(), float(fields[1]), float(fields[2])
         except ValueError:
             continue
-        bad_name = not all(name.split(".")) or len(fields[0]) > 4096 or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name)
+        bad_name = (
+            not all(name.split("."))
+            or len(fields[0]) > 4096
+            or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name)
+        )
         if bad_name or not np.isfinite(value) or not abs(when) < 1e11:
             continue
         points.append((name, NOW if when == -1 else int(np.floor(when)), value))
     return points
 
 
-Names = st.sampled_from(["a.b", "hosts.web-1.cpu.user", "ü.ß", "x", "a.b.c.d.e", "a..b", ".a", "a.", "b\x7f", "c\x85"])
+Names = st.sampled_from(
+    ["a.b", "hosts.web-1.cpu.user", "ü.ß", "x", "a.b.c.d.e", "a..b", ".a", "a.", "b\x7f", "c\x85"]
+)
 Numbers = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True).map(repr),
     st.integers(-(10**25), 10**25).map(str),
     st.decimals(allow_nan=False, allow_infinity=False, places=7).map(str),
-    st.sampled_from(["nan", "inf", "-inf", "1_000", "0x10", "1e", "--1", "+.5", "1e400", "1e-400", "5e-324", ".", ""]),
+    st.sampled_from(
+        ["nan", "inf", "-inf", "1_000", "0x10", "1e", "--1", "+.5", "1e400", "1e-400", "5e-324", ".", ""]
+    ),
 )
 Times = st.one_of(
-    st.integers(0, 2**32).map(str), st.sampled_from(["-1", "1700000000.9", "nan", "inf", "1e9", "1e300", "x", "-5"])
+    st.integers(0, 2**32).map(str),
+    st.sampled_from(["-1", "1700000000.9", "nan", "inf", "1e9", "1e300", "x", "-5"]),
 )
 Blanks = st.sampled_from([" ", "\t", "  ", " \t "])
 Lines = st.builds(
@@ -88,7 +98,7 @@ def test_a_buffer_of_lines_gives_what_split_and_float_give(data: bytes) -> None:
 @settings(max_examples=150, deadline=None)
 def test_a_stream_split_anywhere_gives_the_same_datapoints(data: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    pieces = [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [data[a:b] for a, b in pairwise(edges)]
     assert Stream().feed(*pieces).points == Stream().feed(data).points
 
 

@@ -65,7 +65,9 @@ class Server:
 
     def children(self) -> dict[str, int]:
         """Process ids by the command that each runs."""
-        listing = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
+        listing = subprocess.run(
+            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True
+        )
         found = {}
         for line in listing.stdout.splitlines():
             pid, args = line.split(None, 1)

@@ -46,11 +46,15 @@ def test_what_collectd_measured_is_what_render_answers(server: Server, tmp_path:
     config = tmp_path / "collectd.conf"
     port = server.line if protocol == "tcp" else server.udp
     config.write_text(_COLLECTD.format(folder=tmp_path, port=port, protocol=protocol))
-    collectd = subprocess.Popen(["collectd", "-f", "-C", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    collectd = subprocess.Popen(
+        ["collectd", "-f", "-C", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         used = eventually(lambda: server.values("collectd.web1.memory.memory.used"), 40)
         assert 1e6 < used["collectd.web1.memory.memory.used"][-1] < 1e13
-        eventually(lambda: server.values("sumSeries(collectd.web1.cpu.*.cpu.*)"), 40)  # rates: first ones are nan
+        eventually(
+            lambda: server.values("sumSeries(collectd.web1.cpu.*.cpu.*)"), 40
+        )  # rates: first ones are nan
         load = server.values("aliasByNode(collectd.web1.load.load.shortterm,1)")
         assert load["web1"][-1] >= 0
     finally:

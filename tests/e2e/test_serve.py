@@ -21,7 +21,9 @@ pytestmark = pytest.mark.timeout(180)
 
 def plumbago(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "plumbago", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=90, env={**os.environ, **environment})
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=90, env={**os.environ, **environment}
+    )
 
 
 def test_lines_datagrams_and_pickles_come_out_as_json(server: Server) -> None:
@@ -32,7 +34,12 @@ def test_lines_datagrams_and_pickles_come_out_as_json(server: Server) -> None:
     server.send(struct.pack("!L", len(payload)) + payload, server.pickle)
     eventually(lambda: len(server.values("app.*.requests.count")) == 4)
     assert server.values("sumSeries(app.*.requests.count)") == {"sumSeries(app.*.requests.count)": [36.0]}
-    assert [node["text"] for node in server.get("/metrics/find", query="app.*")] == ["web1", "web2", "web3", "web5"]
+    assert [node["text"] for node in server.get("/metrics/find", query="app.*")] == [
+        "web1",
+        "web2",
+        "web3",
+        "web5",
+    ]
     assert server.get("/metrics/expand", query="app.*.requests.*")["results"] == [
         f"app.web{i}.requests.count" for i in (1, 2, 3, 5)
     ]
@@ -79,7 +86,9 @@ def test_a_killed_renderer_is_started_again(server: Server) -> None:
 def test_a_port_taken_is_one_clear_line_and_status_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = plumbago("serve", "--data", str(tmp_path), "--line-port", "0", "--pickle-port", "0", "--http-port", port)
+        done = plumbago(
+            "serve", "--data", str(tmp_path), "--line-port", "0", "--pickle-port", "0", "--http-port", port
+        )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert f"127.0.0.1:{port}" in done.stderr
@@ -88,7 +97,15 @@ def test_a_port_taken_is_one_clear_line_and_status_1(tmp_path: Path) -> None:
 
 def test_a_data_folder_in_use_is_one_clear_line_and_status_1(server: Server, tmp_path: Path) -> None:
     done = plumbago(
-        "serve", "--data", str(tmp_path / "data"), "--line-port", "0", "--pickle-port", "0", "--http-port", "0"
+        "serve",
+        "--data",
+        str(tmp_path / "data"),
+        "--line-port",
+        "0",
+        "--pickle-port",
+        "0",
+        "--http-port",
+        "0",
     )
     assert done.returncode == 1
     assert "in use by another writer" in done.stderr
@@ -137,7 +154,10 @@ def test_rules_are_reloaded_without_a_restart(tmp_path: Path) -> None:
             name = f"r.{time.monotonic_ns()}"
             server.send(f"{name} 1 {int(time.time())}\n".encode())
             eventually(lambda: server.values(name))
-            return "5s:2h" in plumbago("info", name, "--data", str(tmp_path / "data"), "--config", str(tmp_path)).stdout
+            return (
+                "5s:2h"
+                in plumbago("info", name, "--data", str(tmp_path / "data"), "--config", str(tmp_path)).stdout
+            )
 
         eventually(made_by_the_new_rules, 30)
     finally:

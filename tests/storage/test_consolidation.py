@@ -14,8 +14,6 @@ from hypothesis.extra import numpy as hnp
 from storage import consolidation
 from storage.errors import UnknownAggregation
 
-
-
 TWINS = {
     "average": lambda known, all_: sum(known) / len(known),
     "avg_zero": lambda known, all_: sum(known) / len(all_),
@@ -67,7 +65,9 @@ def test_percentiles_are_numpys_linear_ones(values: np.ndarray, percent: float) 
 
 
 @given(values=Matrices, size=st.integers(1, 5), xff=st.sampled_from([0.0, 0.5, 1.0]))
-def test_buckets_are_runs_and_a_bucket_needs_enough_of_them(values: np.ndarray, size: int, xff: float) -> None:
+def test_buckets_are_runs_and_a_bucket_needs_enough_of_them(
+    values: np.ndarray, size: int, xff: float
+) -> None:
     out = consolidation.buckets("sum", values, size, xff)
     for row, got in zip(values, out, strict=True):
         for i, value in enumerate(got):

@@ -125,7 +125,7 @@ def test_dirty_says_which_slots_were_written_to_heads(tmp_path: Path) -> None:
 def test_a_small_ring_takes_little_space(tmp_path: Path) -> None:
     one = Ring.create(tmp_path / "60s.ring", Geometry.choose(60, 43_200, ratio=15), {})
     one.make_room(50)
-    for slot in range(0, 600):
+    for slot in range(600):
         write(one, list(range(50)), [slot] * 50, [1.0] * 50)
     assert (tmp_path / "60s.ring").stat().st_blocks * 512 < 2 << 20
 

@@ -34,7 +34,9 @@ def retentions(draw: st.DrawFn) -> list[tuple[int, int]]:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[list[tuple[int, int]], str, float, list[list[Point]], list[tuple[int, int]]]:
+def cases(
+    draw: st.DrawFn,
+) -> tuple[list[tuple[int, int]], str, float, list[list[Point]], list[tuple[int, int]]]:
     archives = draw(retentions())
     slots = st.tuples(st.integers(0, len(archives) - 1), st.floats(0, 1, exclude_max=True))
 
@@ -49,18 +51,36 @@ def cases(draw: st.DrawFn) -> tuple[list[tuple[int, int]], str, float, list[list
     ages = st.integers(0, longest + 100)
     windows = st.lists(st.tuples(ages, ages).map(lambda ab: (max(ab), min(ab))), min_size=1, max_size=5)
     xff = draw(st.sampled_from([0.0, 0.25, 0.5, 1.0]))
-    return archives, draw(st.sampled_from(WHISPER_METHODS)), xff, draw(st.lists(batch, max_size=4)), draw(windows)
+    return (
+        archives,
+        draw(st.sampled_from(WHISPER_METHODS)),
+        xff,
+        draw(st.lists(batch, max_size=4)),
+        draw(windows),
+    )
 
 
 def straddles(archives: list[tuple[int, int]], start: int, step: int) -> bool:
     """Whether a coarse slot lies across the end of a finer archive: there whisper's answer hangs on the order."""
-    return any(s < step and start <= NOW - s * p + s and NOW - s * p - step < start + step for s, p in archives)
+    return any(
+        s < step and start <= NOW - s * p + s and NOW - s * p - step < start + step for s, p in archives
+    )
 
 
 @given(case=cases())
 @settings(max_examples=150, deadline=None)
-@example(case=([(60, 90), (900, 8)], "average", 0.5, [[(NOW - 600 + 60 * i, float(i)) for i in range(10)]], [(3600, 0)]))
-def test_the_same_points_give_the_answer_that_whisper_gives(case: tuple, tmp_path_factory: pytest.TempPathFactory) -> None:
+@example(
+    case=(
+        [(60, 90), (900, 8)],
+        "average",
+        0.5,
+        [[(NOW - 600 + 60 * i, float(i)) for i in range(10)]],
+        [(3600, 0)],
+    )
+)
+def test_the_same_points_give_the_answer_that_whisper_gives(
+    case: tuple, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     archives, method, xff, batches, windows = case
     folder = tmp_path_factory.mktemp("shard")
     path = str(folder / "m.wsp")
@@ -95,7 +115,10 @@ def compare(shard: Shard, path: str, archives: list[tuple[int, int]], start: int
     np.testing.assert_allclose(np.where(same, 0, ours), np.where(same, 0, expected), rtol=1e-12)
 
 
-@given(points=st.lists(st.tuples(st.integers(0, 3000), st.integers(-9, 9)), min_size=1, max_size=80), data=st.data())
+@given(
+    points=st.lists(st.tuples(st.integers(0, 3000), st.integers(-9, 9)), min_size=1, max_size=80),
+    data=st.data(),
+)
 @settings(max_examples=60, deadline=None)
 def test_any_order_gives_the_same_archives(
     points: list[tuple[int, int]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -114,7 +137,12 @@ def test_any_order_gives_the_same_archives(
             if data.draw(st.booleans()):
                 shard.roll_up()
         shard.roll_up()
-        answers.append([ring.read(np.array([0]), (NOW - 3600) // ring.geometry.step, 3700 // ring.geometry.step) for ring in shard.rings])
+        answers.append(
+            [
+                ring.read(np.array([0]), (NOW - 3600) // ring.geometry.step, 3700 // ring.geometry.step)
+                for ring in shard.rings
+            ]
+        )
         shard.close()
     for one, other in zip(*answers, strict=True):
         np.testing.assert_array_equal(one, other)

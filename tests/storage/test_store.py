@@ -20,7 +20,9 @@ NOW = 1_700_000_030
 
 def put(store: Store, points: dict[str, tuple[int, float]]) -> None:
     series = store.create(list(points))
-    store.append(series, np.array([t for t, _ in points.values()]), np.array([v for _, v in points.values()]), NOW)
+    store.append(
+        series, np.array([t for t, _ in points.values()]), np.array([v for _, v in points.values()]), NOW
+    )
 
 
 def get(store: Store, name: str, start: int = NOW - 3600) -> dict[int, float]:
@@ -42,7 +44,9 @@ def test_a_datapoint_is_seen_by_a_reader_as_soon_as_it_is_written(tmp_path: Path
     assert 2.5 in get(reader, "a.b").values()
 
 
-Names = st.sampled_from([f"{a}.{b}.{c}" for a in "xyz" for b in ("cpu", "mem") for c in ("count", "max", "p99")])
+Names = st.sampled_from(
+    [f"{a}.{b}.{c}" for a in "xyz" for b in ("cpu", "mem") for c in ("count", "max", "p99")]
+)
 Points = st.lists(st.tuples(Names, st.integers(0, 59), st.integers(-9, 9)), min_size=1, max_size=20)
 
 
