@@ -1,0 +1,26 @@
+"""/health and /version: cheap enough to be answered while all threads are busy."""
+
+from __future__ import annotations
+
+from render.api.response import House, Response, json_response
+from render.request import Params
+
+# Clients choose what they ask for by graphite-web's version (Grafana wants a semantic one): this is the one
+# that we answer like.
+GRAPHITE_VERSION = "1.1.10"
+
+
+def health(params: Params, house: House, now: int) -> Response:
+    return json_response(
+        {
+            "status": "ok",
+            "series": len(house.source),
+            "generation": house.source.generation,
+            "uptime_s": max(0, now - house.started),
+        }
+    )
+
+
+def version(params: Params, house: House, now: int) -> Response:
+    """A JSON string; graphite-web answers the same as a line of text."""
+    return json_response(GRAPHITE_VERSION)

@@ -1,0 +1,66 @@
+"""What a view gives, and the views' common ways to give it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import orjson
+
+from render.config import DEFAULT_HTTP, DEFAULT_LIMITS, Http, Limits
+from render.errors import RenderError
+from render.request import Params
+from render.source import Source
+
+NOT_CACHED: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-cache", "Pragma": "no-cache"})
+
+
+@dataclass(frozen=True)
+class House:
+    """What the views work with."""
+
+    source: Source
+    limits: Limits = DEFAULT_LIMITS
+    http: Http = DEFAULT_HTTP
+    started: int = 0  # epoch seconds
+
+
+@dataclass(frozen=True)
+class Response:
+    body: bytes
+    content_type: str = "application/json"
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+View: TypeAlias = Callable[[Params, House, int], Response]
+
+
+def json_response(
+    value: object,
+    *,
+    pretty: bool = False,
+    jsonp: str | None = None,
+    status: int = 200,
+    headers: Mapping[str, str] = NOT_CACHED,
+) -> Response:
+    body = orjson.dumps(value, option=orjson.OPT_INDENT_2 if pretty else None)
+    return Response(*called(body, "application/json", jsonp), status=status, headers=headers)
+
+
+def called(body: bytes, content_type: str, jsonp: str | None) -> tuple[bytes, str]:
+    """Body and content type, as a call of the jsonp callback if there is one (Parameters.jsonp checks it)."""
+    return (body, content_type) if jsonp is None else (b"%s(%s)" % (jsonp.encode(), body), "text/javascript")
+
+
+def error_response(error: RenderError) -> Response:
+    return failure(str(error), error.status, **error.details())
+
+
+def failure(
+    message: str, status: int, *, headers: Mapping[str, str] = NOT_CACHED, **details: Any
+) -> Response:
+    """`{"error": message, …}`."""
+    return json_response({"error": message, **details}, status=status, headers=headers)

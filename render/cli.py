@@ -1,0 +1,223 @@
+"""plumbago render · query"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable
+from datetime import tzinfo
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+
+from storage.cli import CONFIG, DATA
+
+P = ParamSpec("P")
+
+HTTP_PORT = click.option(
+    "--http-port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    envvar="PLUMBAGO_HTTP_PORT",
+    help="The Graphite HTTP API; 0 = any free port.",
+)
+
+
+def _one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """What storage and render raise on purpose is one line on stderr and exit status 1."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        from render.errors import RenderError
+        from storage.errors import StorageError
+
+        try:
+            command(*args, **kwargs)
+        except (RenderError, StorageError, OSError) as error:
+            click.echo(f"plumbago: {error}", err=True)
+            sys.exit(1)
+
+    return guarded
+
+
+@click.command("render")
+@DATA
+@CONFIG
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, envvar="PLUMBAGO_HOST", help="Address to listen on."
+)
+@HTTP_PORT
+@click.option("--http-fd", type=int, hidden=True)
+@click.option("--ready-fd", type=int, hidden=True)
+@_one_line_errors
+def render_command(
+    data: Path, config: Path | None, host: str, http_port: int, http_fd: int | None, ready_fd: int | None
+) -> None:
+    """Run the renderer alone: answer Graphite's HTTP API from the store."""
+    listening = _listen(host, http_port) if http_fd is None else socket.socket(fileno=http_fd)
+    address = _address(listening)
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    from render.server import serve
+    from storage.schema import Rules
+    from storage.store import Store
+
+    def ready() -> None:
+        if ready_fd is None:
+            click.echo(f"plumbago ready http={address} data={data}")
+        else:
+            os.write(ready_fd, f"http={address}\n".encode())
+            os.close(ready_fd)
+
+    serve(Store(data, Rules.load(config), writable=False), listening, on_ready=ready)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {host}:{port} ({error.strerror}): "
+            "choose another port with --http-port, or 0 for any free one"
+        ) from error
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@click.command("query")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option("--from", "start", default="-1h", show_default=True, envvar="PLUMBAGO_FROM", help="Begin.")
+@click.option("--until", default="now", show_default=True, envvar="PLUMBAGO_UNTIL", help="End.")
+@click.option("--tz", envvar="PLUMBAGO_TZ", help="Time zone, such as Europe/Berlin.  [default: this host's]")
+@click.option(
+    "--max-data-points",
+    type=click.IntRange(1),
+    envvar="PLUMBAGO_MAX_DATA_POINTS",
+    help="Merge datapoints until there are no more than about this many (table and json).",
+)
+@DATA
+@CONFIG
+@click.option("--url", envvar="PLUMBAGO_URL", help="Ask this server, such as http://127.0.0.1:8080, instead.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    envvar="PLUMBAGO_FORMAT",
+    help="What to print.",
+)
+@_one_line_errors
+def query_command(
+    targets: tuple[str, ...],
+    start: str,
+    until: str,
+    tz: str | None,
+    max_data_points: int | None,
+    data: Path,
+    config: Path | None,
+    url: str | None,
+    form: str,
+) -> None:
+    """Evaluate targets and print their datapoints.
+
+    \b
+    plumbago query 'servers.*.cpu' --from -2h
+    plumbago query 'sumSeries(servers.*.requests)' --from noon --format csv
+    """
+    params = {
+        "target": list(targets),
+        "from": [start],
+        "until": [until],
+        "tz": [tz or _local_zone()],
+        "format": ["csv" if form == "csv" else "json"],
+        "maxDataPoints": [str(max_data_points)] if max_data_points else [],
+    }
+    body = _from_store(params, data, config) if url is None else _from_server(params, url)
+    click.echo(_as_table(body, params["tz"][0]) if form == "table" else body.rstrip(b"\r\n").decode())
+
+
+def _from_store(params: dict[str, list[str]], data: Path, config: Path | None) -> bytes:
+    from render.api.render import view
+    from render.api.response import House
+    from render.source import SharedStore
+    from storage.schema import Rules
+    from storage.store import Store
+
+    house = House(SharedStore(Store(data, Rules.load(config), writable=False)))
+    return view(params, house, int(time.time())).body
+
+
+def _from_server(params: dict[str, list[str]], url: str) -> bytes:
+    """The body of a server's answer; OSError with what it says if that is an error."""
+    from urllib.error import HTTPError, URLError
+    from urllib.parse import urlencode
+    from urllib.request import Request, urlopen
+
+    if not url.startswith(("http://", "https://")):
+        raise OSError(f"{url!r} is no URL of a server: write one such as http://127.0.0.1:8080")
+    form = urlencode(params, doseq=True).encode()
+    try:
+        with urlopen(Request(f"{url.rstrip('/')}/render", form), timeout=60) as answer:  # noqa: S310  # checked above
+            body: bytes = answer.read()
+            return body
+    except HTTPError as error:
+        raise OSError(f"{url}: {_said(error.read()) or error}") from None
+    except URLError as error:
+        raise OSError(f"{url}: {error.reason}: is `plumbago serve` running there?") from None
+
+
+def _said(body: bytes) -> str:
+    """The message of an error's body; "" if it has none."""
+    import json
+
+    try:
+        said: Any = json.loads(body)
+    except ValueError:
+        return ""
+    return str(said.get("error", "")) if isinstance(said, dict) else ""
+
+
+def _as_table(body: bytes, zone_name: str) -> str:
+    import orjson
+
+    from render.formats.table import Column, table
+    from render.timespec import zone
+
+    series = orjson.loads(body)
+    if not series:
+        click.echo("no series", err=True)
+        return ""
+    columns = [Column(one["target"], {at: value for value, at in one["datapoints"]}) for one in series]
+    width = shutil.get_terminal_size((120, 24)).columns
+    local: tzinfo = zone(zone_name)
+    return table(columns, local, width)
+
+
+def _local_zone() -> str:
+    """The name of this host's time zone; UTC if it has none that has a name."""
+    from render.errors import InvalidTime
+    from render.timespec import zone
+
+    link = os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
+    for name in (os.environ.get("TZ", "").removeprefix(":"), link):
+        try:
+            zone(name)
+        except InvalidTime:
+            continue
+        return name
+    return "UTC"
+
+
+COMMANDS = [render_command, query_command]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from render.functions import REGISTRY
+from tests.render.api.store import ask
+
+
+def answer(path: str, **params: str) -> Any:
+    response = ask(path, **params)
+    assert response.status == 200
+    return json.loads(response.body)
+
+
+def test_a_function_is_described_in_graphite_webs_words() -> None:
+    scale = answer("/functions/scale")
+    assert scale.pop("description").startswith("Multiply") or scale
+    assert scale == {
+        "name": "scale",
+        "function": "scale(seriesList, factor)",
+        "module": "render.functions.transform",
+        "group": "Transform",
+        "params": [
+            {"name": "seriesList", "type": "seriesList", "required": True},
+            {"name": "factor", "type": "float", "required": True},
+        ],
+    }
+
+
+@pytest.mark.parametrize("path", ["/functions", "/functions/"])
+def test_all_functions_are_listed_by_name(path: str) -> None:
+    assert set(answer(path)) == set(REGISTRY.functions)
+
+
+def test_functions_can_be_grouped_and_a_group_alone_be_asked_for() -> None:
+    grouped = answer("/functions", grouped="1")
+    assert {name for group in grouped.values() for name in group} == set(REGISTRY.functions)
+    assert answer("/functions", group="Transform") == grouped["Transform"]
+    assert answer("/functions", group="None such") == {}
+
+
+def test_an_aggregations_parameter_lists_what_it_takes() -> None:
+    callback = next(p for p in answer("/functions/groupByNode")["params"] if p["name"] == "callback")
+    assert {"sum", "averageSeries", "last"} <= set(callback["options"])
+    assert callback["options"] == sorted(callback["options"])
+
+
+def test_infinity_is_written_as_graphite_web_writes_it() -> None:
+    assert b'"default":1e9999' in ask("/functions/interpolate").body
+    for path in ("/functions", "/functions/interpolate"):
+        assert b"nfinity" not in ask(path).body.replace(b"Infinity is", b"")
+
+
+def test_pretty_has_indents_and_sorted_keys() -> None:
+    body = ask("/functions/scale", pretty="1").body.decode()
+    assert body == json.dumps(json.loads(body), indent=2, sort_keys=True, ensure_ascii=False)
+
+
+def test_a_function_that_is_not_there_is_404_with_the_nearest() -> None:
+    response = ask("/functions/sumSerie")
+    assert response.status == 404
+    assert json.loads(response.body)["error"] == "Function not found: sumSerie"
+    assert json.loads(response.body)["near"] == "sumSeries"
+    assert ask("/functions/scale/").status == 404
+
+
+def test_there_are_no_pie_functions() -> None:
+    assert answer("/functions", type="pie") == {}

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from render.errors import ArgumentError
+from tests.render.functions.asking import ask, holding
+from tests.render.golden.compare import answers, difference
+from tests.render.golden.series import START
+from tests.render.memory import MemorySource
+
+# target → why we answer otherwise than graphite-web 1.1.10
+DEPARTURES = {
+    "averageOutsidePercentile(odd.{none,zero,negative},50)": "one without datapoints goes; there a TypeError",
+    "removeBetweenPercentile(servers.*.cpu,70)": "missing datapoints do not count; there a TypeError",
+    "mostDeviant(odd.*,10)": "too large is infinite; there an OverflowError",
+    'useSeriesAbove(servers.*.requests,300,"requests","cpu")': "gaps do not count; there a TypeError",
+}
+GOLDEN = answers("filter_series")
+
+
+@pytest.mark.parametrize("answer", GOLDEN, ids=lambda answer: answer["target"])
+def test_we_answer_as_graphite_web_does(answer: dict[str, Any], golden_source: MemorySource) -> None:
+    found = difference(answer, golden_source)
+    if answer["target"] in DEPARTURES:
+        assert found is not None, "this is no departure any more"
+    else:
+        assert found is None
+
+
+def test_every_departure_is_of_a_target_that_is_asked() -> None:
+    assert set(DEPARTURES) <= {answer["target"] for answer in GOLDEN}
+
+
+def test_series_without_datapoints_pass_where_no_number_would_be_above() -> None:
+    source = holding([None, None], [1.0, 2.0])
+    kept = {
+        op: ask(source, f"filterSeries(a.*,'max','{op}',5)").names for op in ("=", "!=", ">", ">=", "<", "<=")
+    }
+    none: list[str] = []
+    both = ["a.0", "a.1"]
+    assert kept == {"=": none, "!=": both, ">": none, ">=": none, "<": both, "<=": both}
+
+
+def test_equal_series_keep_their_order() -> None:
+    source = holding([1.0], [3.0], [1.0], [None], [3.0])
+    assert ask(source, "highest(a.*,9,'max')").names == ["a.1", "a.4", "a.0", "a.2", "a.3"]
+    assert ask(source, "lowest(a.*,9,'max')").names == ["a.3", "a.0", "a.2", "a.1", "a.4"]
+
+
+def test_series_without_datapoints_are_outside_nothing() -> None:
+    source = holding([1.0, 1.0], [None, None], [5.0, 5.0], [2.0, 2.0], [None, 9.0])
+    assert ask(source, "averageOutsidePercentile(a.*,75)").names == ["a.0", "a.3", "a.4"]
+    # at the first time 1 and 5 are the ends of 1, 2, 5; at the second 2 and 9 those of 1, 2, 5, 9
+    assert ask(source, "removeBetweenPercentile(a.*,75)").names == ["a.0", "a.2", "a.3", "a.4"]
+
+
+def test_series_of_different_steps_are_compared_time_by_time() -> None:
+    source = holding([1.0] * 10, [2.0] * 10, [9.0] * 10)
+    source.add("a.3", START + 300, 300, [2.0, 2.0])
+    assert ask(source, "removeBetweenPercentile(a.*,95)", until=START + 600).names == ["a.0", "a.2"]
+
+
+@pytest.mark.parametrize(
+    ("target", "argument"),
+    [
+        ("averageOutsidePercentile(a.0,101)", "n"),
+        ("removeBetweenPercentile(a.0,-1)", "n"),
+        ("grep(a.0,'(')", "pattern"),
+        ("exclude(a.0,'*')", "pattern"),
+        ("useSeriesAbove(a.0,0,'(','x')", "search"),
+        ("filterSeries(a.0,'max','~',1)", "operator"),
+        ("highest(a.0)", "n"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_refused(target: str, argument: str) -> None:
+    with pytest.raises(ArgumentError) as error:
+        ask(holding([1.0]), target)
+    assert error.value.argument == argument
+
+
+def test_another_series_is_used_where_one_is_above_a_number() -> None:
+    source = holding([1.0], [7.0, None])
+    for path in ("b.0", "b.1"):
+        source.add(path, START + 60, 60, [0.5])
+    assert ask(source, "useSeriesAbove(a.*,5,'^a','b')").names == ["b.1"]
+    assert ask(source, "useSeriesAbove(a.*,9,'^a','b')").names == []

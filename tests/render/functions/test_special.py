@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from render.errors import ArgumentError
+from tests.render.functions.asking import ask, holding, values
+from tests.render.golden.compare import answers, difference
+from tests.render.golden.series import START, UNTIL
+from tests.render.memory import MemorySource
+
+GOLDEN = answers("special")
+
+
+@pytest.mark.parametrize("answer", GOLDEN, ids=lambda answer: answer["target"])
+def test_we_answer_as_graphite_web_does(answer: dict[str, Any], golden_source: MemorySource) -> None:
+    found = difference(answer, golden_source)
+    assert found is None
+
+
+def test_points_merge_by_what_consolidate_by_says(golden_source: MemorySource) -> None:
+    found = ask(golden_source, "consolidateBy(group(fine.*,servers.*.cpu),'max')")
+    assert {one.consolidation for one in found} == {"max"}
+    assert {one.consolidation for one in ask(golden_source, "cumulative(fine.*)")} == {"sum"}
+
+
+def test_a_factor_is_of_the_series_it_is_set_for(golden_source: MemorySource) -> None:
+    target = "group(xFilesFactor(servers.*.cpu,0.5),fine.*)"
+    assert [one.x_files_factor for one in ask(golden_source, target)] == [0.5] * 4 + [0.0] * 2
+
+
+def test_a_threshold_has_a_label_and_a_colour(golden_source: MemorySource) -> None:
+    (found,) = ask(golden_source, "threshold(5.5,'limit','red')")
+    assert (found.name, found.expression) == ("limit", "constantLine(5.5)")
+    assert dict(found.options) == {"color": "red"}
+    (found,) = ask(golden_source, "threshold(5.5)")
+    assert (found.name, dict(found.options)) == ("5.5", {})
+
+
+def test_a_random_walk_takes_small_steps_from_0(golden_source: MemorySource) -> None:
+    (found,) = ask(golden_source, "randomWalk('walk',10)")
+    assert (found.name, found.start, found.end, found.step) == ("walk", START, UNTIL, 10)
+    assert found.values[0] == 0.0
+    moves = np.diff(found.values)
+    assert len(moves) == 119
+    assert np.all(np.abs(moves) <= 0.5)
+    assert np.std(moves) > 0.1
+
+
+@pytest.mark.parametrize("name", ["randomWalk", "randomWalkFunction", "time", "timeFunction"])
+@pytest.mark.parametrize("step", [0, -1])
+def test_a_step_that_is_none_is_refused(name: str, step: int) -> None:
+    """graphite-web makes points until its memory is full."""
+    with pytest.raises(ArgumentError, match=f"takes 1 second or more, not {step}"):
+        ask(holding(), f"{name}('x',{step})")
+    with pytest.raises(ArgumentError, match="step"):
+        ask(holding(), f"sin('x',1,{step})")
+
+
+@pytest.mark.parametrize("target", ["time('x',1)", "sin('x',1,1)", "randomWalk('x',1)", "identity('x')"])
+def test_more_points_than_a_series_may_have_are_refused(target: str) -> None:
+    with pytest.raises(ArgumentError, match="at most 1000000"):
+        ask(holding(), target, start=0)
+
+
+def test_a_fallback_is_for_no_series_and_not_for_no_datapoints() -> None:
+    source = holding([None])
+    assert ask(source, "fallbackSeries(a.0,constantLine(1))").names == ["a.0"]
+    assert ask(source, "fallbackSeries(b.0,constantLine(1))").names == ["1.0"]
+
+
+def test_an_aggregation_that_is_none_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="is not one of sum, average"):
+        ask(holding([1.0]), "consolidateBy(a.0,'median')")
+
+
+def test_a_first_value_and_a_gap_are_no_change() -> None:
+    row = [None, 5.0, None, 5.0, 6.0, None, 5.0]
+    found = ask(holding(row), "changed(a.0)", until=START + 420)
+    assert values(found) == [[0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0]]

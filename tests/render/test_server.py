@@ -1,0 +1,266 @@
+"""The site over a transport in memory, with a clock and threads that the test moves."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from render.api import House
+from render.config import Http
+from render.server import Site, _DaemonPool, _stop
+from tests.render.api.store import MemoryStore, house
+
+FORM = "application/x-www-form-urlencoded"
+
+
+class Reactor(Clock):
+    def callFromThread(self, call: Callable[..., object], *args: object) -> None:  # noqa: N802  # Twisted's name
+        call(*args)
+
+
+@dataclass
+class Pool:
+    """Does what it is given at once, or when `work` is called."""
+
+    at_once: bool = True
+    waiting: list[Callable[[], None]] = field(default_factory=list)
+
+    def callInThreadWithCallback(self, tell: Any, call: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N802
+        def run() -> None:
+            try:
+                outcome = True, call(*args, **kwargs)
+            except Exception:
+                outcome = False, Failure()
+            tell(*outcome)
+
+        self.waiting.append(run)
+        if self.at_once:
+            self.work()
+
+    def work(self) -> None:
+        for run in self.waiting:
+            run()
+        self.waiting.clear()
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    """One connection to a site."""
+
+    def __init__(self, to: House | None = None, pool: Pool | None = None) -> None:
+        self.reactor, self.pool = Reactor(), pool or Pool()
+        self.site = Site(to or house(), self.reactor, self.pool)  # type: ignore[arg-type]  # a twin of the pool
+        self.connect()
+
+    def connect(self) -> None:
+        self.transport = StringTransport()
+        self.protocol = self.site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        self.protocol.makeConnection(self.transport)
+
+    def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> None:
+        lines = [f"{method} {path} HTTP/1.1", "Host: x"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        if body and "Transfer_Encoding" not in headers:
+            lines.append(f"Content-Length: {len(body)}")
+        self.protocol.dataReceived("\r\n".join([*lines, "", ""]).encode() + body)
+
+    def answers(self) -> list[Answer]:
+        """What has come since the last time."""
+        text, found = self.transport.value(), []
+        self.transport.clear()
+        while text:
+            head, _, text = text.partition(b"\r\n\r\n")
+            first, *lines = head.decode().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+            length = int(headers["content-length"])
+            found.append(Answer(int(first.split()[1]), headers, text[:length]))
+            text = text[length:]
+        return found
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+        self.send(method, path, body, **headers)
+        (answer,) = self.answers()
+        return answer
+
+
+def test_a_get_is_answered_with_its_length_and_stays_connected() -> None:
+    client = Client()
+    for _ in range(2):
+        answer = client.ask("GET", "/render?target=a.d&from=-20min&rawData=1")
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        assert answer.body.startswith(b"a.d,")
+    assert not client.transport.disconnecting
+
+
+def test_a_form_is_merged_with_the_url() -> None:
+    body = urlencode({"target": "x", "format": "json"}).encode()
+    answer = Client().ask("POST", "/render?target=a.d&format=raw", body, Content_Type=FORM)
+    assert [series["target"] for series in answer.json] == ["a.d", "x"]
+
+
+def test_the_metric_tree_as_grafana_asks_for_it() -> None:
+    answer = Client().ask("POST", "/metrics/find?from=-6h&until=now", b"query=a.*", Content_Type=FORM)
+    assert [node["text"] for node in answer.json] == ["b", "d"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/version", "/health", "/render?target=x", "/nothing", "/metrics/find", "/functions/x"]
+)
+def test_every_answer_forbids_guessing_its_type(path: str) -> None:
+    answer = Client().ask("GET", path)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json
+
+
+def test_what_is_nowhere_is_404() -> None:
+    assert Client().ask("GET", "/%66oo%ff?x").status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/render", "GET, HEAD, POST"),
+        ("POST", "/functions", "GET, HEAD"),
+        ("DELETE", "/version", "GET, HEAD"),
+    ],
+)
+def test_other_methods_are_405_and_told_which_are_allowed(method: str, path: str, allowed: str) -> None:
+    answer = Client().ask(method, path)
+    assert (answer.status, answer.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("path", ["/version", "/render?target=x", "/nothing"])
+def test_a_head_has_the_length_and_no_body(path: str) -> None:
+    client = Client()
+    body = client.ask("GET", path).body
+    client.send("HEAD", path)
+    head, _, rest = client.transport.value().partition(b"\r\n\r\n")
+    assert rest == b""
+    assert f"content-length: {len(body)}" in head.decode().lower()
+
+
+def test_a_wrong_request_is_400_with_all_that_is_wrong() -> None:
+    answer = Client().ask("GET", "/render?target=x&format=png&maxDataPoints=0")
+    assert (answer.status, set(answer.json["parameters"])) == (400, {"format", "maxDataPoints"})
+
+
+def test_a_body_that_is_too_long_is_refused_before_it_is_read() -> None:
+    client = Client(house(Http(body_bytes_max=1000)))
+    client.send("POST", "/render", Content_Type=FORM, Content_Length="1001", Expect="100-continue")
+    (answer,) = client.answers()
+    assert answer.status == 413
+    assert "1001 bytes; at most 1000" in answer.json["error"]
+    assert client.transport.disconnecting
+
+
+def test_a_body_of_the_greatest_length_is_read() -> None:
+    client = Client(house(Http(body_bytes_max=1000)))
+    assert client.ask("POST", "/render", b"target=x&_=".ljust(1000, b"a"), Content_Type=FORM).status == 200
+
+
+def test_a_body_without_a_length_is_refused_and_not_answered_twice() -> None:
+    client = Client()
+    client.send("POST", "/render", b"8\r\ntarget=x\r\n0\r\n\r\n", Transfer_Encoding="chunked")
+    (answer,) = client.answers()
+    assert answer.status == 411
+
+
+def test_a_fault_of_ours_is_logged_and_told_by_its_number_only(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(MemoryStore):
+        def find_series(self, pattern: str) -> Any:
+            raise ZeroDivisionError("secret")
+
+    client = Client(House(Broken()))
+    with caplog.at_level(logging.ERROR):
+        answer = client.ask("GET", "/render?target=x")
+    assert answer.status == 500
+    assert set(answer.json) == {"error", "request"}
+    assert b"secret" not in answer.body
+    assert b"Traceback" not in answer.body
+    assert answer.json["request"] in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+    assert client.ask("GET", "/version").status == 200
+
+
+def test_requests_beyond_those_that_wait_are_429_and_health_still_answers() -> None:
+    pool = Pool(at_once=False)
+    client = Client(house(Http(running_max=1, waiting_max=1)), pool)
+    busy = []
+    for _ in range(2):
+        client.send("GET", "/render?target=x")
+        busy.append(client.transport)
+        client.connect()
+    answer = client.ask("GET", "/render?target=x")
+    assert (answer.status, answer.headers["retry-after"]) == (429, "1")
+    assert client.ask("GET", "/health").status == 200
+    assert [transport.value() for transport in busy] == [b"", b""]
+    pool.work()
+    assert [transport.value()[:12] for transport in busy] == [b"HTTP/1.1 200"] * 2
+    pool.at_once = True
+    assert client.ask("GET", "/render?target=x").status == 200
+
+
+def test_nothing_is_evaluated_or_written_for_a_client_that_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    to, pool = house(), Pool(at_once=False)
+    client = Client(to, pool)
+    client.send("GET", "/render?target=x")
+    client.protocol.connectionLost(Failure(ConnectionDone()))
+    pool.work()
+    assert client.transport.value() == b""
+    assert isinstance(to.source, MemoryStore)
+    assert to.source.fetches == []
+    assert not caplog.records
+    client.connect()
+    pool.at_once = True
+    assert client.ask("GET", "/render?target=x").status == 200
+
+
+def test_a_connection_without_a_request_is_closed_after_a_while() -> None:
+    client = Client(house(Http(idle_s=10)))
+    client.reactor.advance(9)
+    assert not client.transport.disconnecting
+    client.reactor.advance(2)
+    assert client.transport.disconnecting
+
+
+def test_pipelined_requests_are_answered_in_their_order() -> None:
+    client = Client()
+    client.protocol.dataReceived(
+        b"GET /version HTTP/1.1\r\nHost: x\r\n\r\nGET /render?target=x HTTP/1.1\r\nHost: x\r\n\r\n" * 2
+    )
+    assert [answer.body[:1] for answer in client.answers()] == [b'"', b"[", b'"', b"["]
+
+
+def test_threads_that_still_work_do_not_keep_the_process() -> None:
+    pool, done = _DaemonPool(1, 1), Event()
+    pool.start()
+    pool.callInThread(done.wait)
+    started = time.monotonic()
+    _stop(pool)
+    assert time.monotonic() - started < 1.5
+    assert all(thread.daemon for thread in pool.threads)
+    done.set()

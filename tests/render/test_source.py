@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from render.source import SharedStore
+from storage.store import Store
+
+NOW = 1_700_000_000
+
+
+def put(store: Store, names: list[str]) -> None:
+    """A datapoint of a minute ago in each."""
+    series = store.create(names)
+    store.append(series, np.full(len(series), NOW - 60), np.ones(len(series)), NOW)
+
+
+def test_names_that_a_writer_adds_are_found_after_a_refresh_while_others_search(tmp_path: Path) -> None:
+    writer = Store(tmp_path)
+    put(writer, ["a.first"])
+    shared = SharedStore(Store(tmp_path, writable=False))
+    stop, wrong = threading.Event(), list[object]()
+
+    def search() -> None:
+        while not stop.is_set():
+            shared.refresh()
+            paths, series = shared.find_series("a.*")
+            fetched = shared.fetch(series, NOW - 300, NOW, NOW)
+            if sum(len(part.positions) for part in fetched) != len(paths) or paths != sorted(set(paths)):
+                wrong.append(paths)
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for i in range(60):
+        put(writer, [f"a.n{i}", *(f"a.m{i}.{j}" for j in range(3))])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    shared.refresh()
+    assert not wrong
+    assert len(shared.find_series("a.*")[0]) == 61
+    assert len(shared.all_paths()) == len(shared) == 241
+
+
+def test_a_series_tells_how_far_back_it_reaches_and_how_it_merges(tmp_path: Path) -> None:
+    put(Store(tmp_path), ["stats.requests.count"])
+    shared = SharedStore(Store(tmp_path, writable=False))
+    (path,), series = shared.find_series("stats.requests.*")
+    assert path == "stats.requests.count"
+    assert shared.retention_s(int(series[0])) >= 86_400
+    assert shared.consolidations(series) == ["sum"]
+
+
+def test_nothing_new_is_found_without_a_refresh(tmp_path: Path) -> None:
+    writer = Store(tmp_path)
+    shared = SharedStore(Store(tmp_path, writable=False))
+    put(writer, ["a"])
+    assert (len(shared), shared.all_paths(), shared.find("*").paths) == (0, [], [])
+    shared.refresh()
+    assert (len(shared), shared.all_paths(), shared.find("*").paths) == (1, ["a"], ["a"])
