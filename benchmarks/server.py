@@ -1,0 +1,112 @@
+"""A `plumbago serve` of its own: real processes, asked from outside."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+import numpy as np
+import psutil
+
+from benchmarks.peers import ROOT
+from benchmarks.workbench import STEP_S
+from storage.store import Store
+
+_READY_S = 180.0  # the first start ever compiles the kernels
+_READY = re.compile(r"plumbago ready line=\S+:(\d+) .* http=\S+:(\d+) data=")
+
+
+class Memory(NamedTuple):
+    """MiB of all processes. What several map is in rss once for each, in pss once altogether."""
+
+    rss: float
+    pss: float
+
+
+class Server:
+    """Running from the constructor until the end of the `with`."""
+
+    name = "plumbago"
+
+    def __init__(self, data: Path) -> None:
+        command = [sys.executable, "-m", "plumbago", "serve", "--data", str(data)]
+        command += ["--line-port", "0", "--pickle-port", "0", "--http-port", "0"]
+        started = time.perf_counter()
+        self._process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        heard = select.select([self._process.stdout], [], [], _READY_S)[0]
+        ready = _READY.match(self._process.stdout.readline()) if heard else None
+        if ready is None:
+            self._process.terminate()
+            raise RuntimeError(
+                f"the server ended, or was not ready within {_READY_S:.0f} s; what it said is above"
+            )
+        self.ready_s = time.perf_counter() - started
+        self.line_port = int(ready[1])
+        self._http = http.client.HTTPConnection("127.0.0.1", int(ready[2]), timeout=60)
+        self._store = Store(data, writable=False)  # as a renderer has it
+        self._series: dict[str, int] = {}
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._store.close()
+        self._http.close()
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(20)
+
+    def get(self, path: str, **parameters: str) -> bytes:
+        self._http.request("GET", f"{path}?{urlencode(parameters)}")
+        answer = self._http.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{path}: {answer.status} {body[:300]!r}")
+        return body
+
+    def has(self, names: list[str], timestamp: int, values: list[float]) -> bool:
+        """Whether a reader beside the server sees these datapoints."""
+        self._store.refresh()
+        for name in names:
+            if name not in self._series:
+                found = self._store.find_series(name)[1]
+                if not len(found):
+                    return False
+                self._series[name] = int(found[0])
+        series = np.array([self._series[name] for name in names], np.int32)
+        seen = np.full(len(names), np.nan)
+        for part in self._store.fetch(series, timestamp - STEP_S, timestamp, int(time.time())):
+            seen[part.positions] = part.values[:, 0]
+        return bool(np.array_equal(seen, values))
+
+    def settle(self, names: list[str]) -> None:
+        """Wait until the coarser archives are up to date too: that work belongs to the datapoints."""
+        time.sleep(0.6)  # the receiver rolls up every 0.25 s
+
+    def cpu_s(self) -> float:
+        return cpu_s(self._process)
+
+    def memory(self) -> Memory:
+        texts = [Path(f"/proc/{process.pid}/smaps_rollup").read_text() for process in _family(self._process)]
+        kib = [dict(re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)) for text in texts]
+        return Memory(*(sum(int(each[key]) for each in kib) / 1024 for key in ("Rss", "Pss")))
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """User and system time of a process and its children so far."""
+    times = [each.cpu_times() for each in _family(process)]
+    return float(sum(each.user + each.system for each in times))
+
+
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    return [process, *process.children(recursive=True)]
