@@ -24,7 +24,7 @@ import click
 
 from carbon.cli import COLLECT_HOST, HOST, LINE_PORT, PICKLE_PORT, address, bind, bind_line
 from render.cli import HTTP_PORT
-from storage.cli import CONFIG, DATA, one_line_errors
+from storage.cli import CONFIG, DATA, is_store, one_line_errors
 
 VERSION = "0.1.0"
 
@@ -139,7 +139,7 @@ def serve(
     common = ["--data", str(data), *(["--config", str(config)] if config else [])]
     receive = ["receive", *common, "--collect-host" if collect_host else "--no-collect-host"]
     children = [
-        Child("receiver", receive, {"line": line, "udp": udp, "pickle": pickle}),
+        Child("receiver", receive, {"line": line, "udp": udp, "pickle": pickle}, makes_store=not is_store(data)),
         Child("renderer", ["render", *common], {"http": http}),
     ]
     sockets = {name: at for child in children for name, at in child.sockets.items()}
@@ -158,6 +158,7 @@ class Child:
     name: str
     arguments: list[str]
     sockets: Mapping[str, socket.socket]
+    makes_store: bool = False  # the others cannot start before it is ready
     process: subprocess.Popen[bytes] | None = None
     ready: int = -1  # the pipe on which it says that it is
     was_ready: bool = False
@@ -187,8 +188,7 @@ class Child:
 class Supervisor:
     """Keeps children running until SIGTERM or SIGINT; a child that dies is started again after a growing pause.
 
-    Children start one after the other, each when the one before is ready. One that ends before it ever was ready
-    has said why on stderr: all stop, and the exit status is its own.
+    One that ends before it ever was ready has said why on stderr: all stop, and the exit status is its own.
     """
 
     def __init__(self, children: list[Child], on_ready: Callable[[], None]) -> None:
@@ -236,9 +236,9 @@ class Supervisor:
                 child.process = None
             if child.process is None and now >= child.start_at:
                 child.start()
-            if not child.was_ready:
+            if child.makes_store and not child.was_ready:
                 return None
-        if not self._told:
+        if not self._told and all(child.was_ready for child in self._children):
             self._told = True
             self._on_ready()
         return None

@@ -49,6 +49,11 @@ def one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
+def is_store(folder: Path) -> bool:
+    """Whether the folder has a catalogue: one that has not is made into a store by the writer."""
+    return (folder / "catalogue.sqlite").exists()
+
+
 @click.command()
 @click.argument("glob")
 @DATA

@@ -4,7 +4,7 @@ A ring holds one archive (step, points) of the series of one shard, in `shards/<
 All numbers are little-endian. Time is cut into slots (`slot = timestamp // step`) and blocks of B slots
 (`block = slot // B`); the timestamps themselves are not stored, they follow from the place.
 
-    file    = header · lane 0 · lane 1 · …          up to 64 lanes, appended when their first row is taken
+    file    = header · heads' page · lane 0 · lane 1 · …     up to 64 lanes, appended when their first row is taken
     header  = 4,096 bytes:
               0   8  magic "PBGORING"
               8   4  version (1)                    12  4  CRC-32 of bytes 16 … 4095
@@ -12,11 +12,12 @@ All numbers are little-endian. Time is cut into slots (`slot = timestamp // step
               24  8  points of the archive          32  4  P, places for sealed blocks
               36  4  rows a lane (512)              40  8  bytes a lane
               48  4  length of the text             52  …  text: the shard's schema as JSON, for people and tools
-    lane    = control · head 0 · head 1 · place 0 … place P-1       512 rows of the shard
-    control = words of 8 bytes, padded to a page:
-              0, 1  stamp of head 0, 1              2, 3  slot after the last of head 0, 1
+    heads'  = 8 words of 8 bytes a lane (one page for all lanes: it changes with every slot):
+    page      0, 1  stamp of head 0, 1              2, 3  slot after the last of head 0, 1
               4     seals begun + seals ended (odd: one is under way)
-              5, 6  first slot of head 0, 1         8 …   stamp of place 0 … P-1
+              5, 6  first slot of head 0, 1         7     zero
+    lane    = stamps · head 0 · head 1 · place 0 … place P-1       512 rows of the shard
+    stamps  = words of 8 bytes, padded to a page: the stamp of place 0 … P-1
     head    = float64 [B][512]   time-major: one slot of all the lane's rows is one 4 KiB page
     place   = float64 [512][B]   series-major: one row's block is one run
 
@@ -46,7 +47,8 @@ LANES_MAX = 64
 SHARD_ROWS = LANE_ROWS * LANES_MAX
 NAN_BITS = 0x7FF8000000000000
 
-HEAD_STAMP, HEAD_AFTER, SEALS, HEAD_FIRST, PLACE_STAMP = 0, 2, 4, 5, 8  # words of a lane's control
+HEAD_STAMP, HEAD_AFTER, SEALS, HEAD_FIRST, HEAD_WORDS = 0, 2, 4, 5, 8  # words of a lane on the heads' page
+LANES_START = 2 * PAGE
 
 _HEADER = struct.Struct("<8sIIIIQIIQI")
 _TEXT_MAX = PAGE - _HEADER.size
@@ -80,9 +82,8 @@ class Geometry:
         return -(-self.points // self.block) + 1
 
     @property
-    def control_bytes(self) -> int:
-        words = PLACE_STAMP + self.places
-        return -(-words * WORD // PAGE) * PAGE
+    def stamps_bytes(self) -> int:
+        return -(-self.places * WORD // PAGE) * PAGE
 
     @property
     def unit_bytes(self) -> int:
@@ -91,17 +92,17 @@ class Geometry:
 
     @property
     def lane_bytes(self) -> int:
-        return self.control_bytes + (2 + self.places) * self.unit_bytes
+        return self.stamps_bytes + (2 + self.places) * self.unit_bytes
 
     def lane_offset(self, lane: int) -> int:
-        return PAGE + lane * self.lane_bytes
+        return LANES_START + lane * self.lane_bytes
 
     def place_offset(self, lane: int, place: int) -> int:
-        return self.lane_offset(lane) + self.control_bytes + (2 + place) * self.unit_bytes
+        return self.lane_offset(lane) + self.stamps_bytes + (2 + place) * self.unit_bytes
 
     def for_kernel(self) -> tuple[int, int, int, int]:
-        """(block, places, control words, lane words)"""
-        return self.block, self.places, self.control_bytes // WORD, self.lane_bytes // WORD
+        """(block, places, words of stamps, words of a lane)"""
+        return self.block, self.places, self.stamps_bytes // WORD, self.lane_bytes // WORD
 
 
 def encode_header(geometry: Geometry, schema: dict[str, Any]) -> bytes:

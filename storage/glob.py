@@ -42,6 +42,11 @@ class Matcher:
         """Whether any node will do."""
         return any(len(program) == 1 and program[0] == kernels.ANY_RUN for program in self.programs)
 
+    @property
+    def literal(self) -> bytes | None:
+        """The only text that matches; None when others may."""
+        return self.literals[0] if len(self.literals) == 1 and not self.programs else None
+
     def ids(self, names: Interned) -> Ids:
         """The ids of the literals that the vocabulary has."""
         found = names.find_all(*lay(self.literals))

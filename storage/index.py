@@ -51,7 +51,6 @@ class Index:
 
     def __init__(self) -> None:
         self._vocabulary = Interned()
-        self._order = _Order(self._vocabulary)
         self._levels = [_Level.root()]
         self._tagged = Interned()
         self._tagged_series: Ids = np.empty(0, np.int32)
@@ -65,7 +64,7 @@ class Index:
     @property
     def nbytes(self) -> int:
         """Bytes allocated, room to grow included."""
-        own = self._order.nbytes + self._tagged_series.nbytes + sum(level.nbytes for level in self._levels)
+        own = self._tagged_series.nbytes + sum(level.nbytes for level in self._levels)
         return own + self._vocabulary.nbytes + self._tagged.nbytes
 
     # --- changes ---
@@ -167,34 +166,42 @@ class Index:
             name = path.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:  # a lone surrogate: in no name
             return Nodes([], _NONE, _ALL)
+        series, branch = -1, False
         with self._lock:
             if ";" in path:
                 known = self._tagged.find(name)
-                series, branch = -1 if known < 0 else self._tagged_series[known], False
+                series = self._tagged_series[known] if known >= 0 else -1
             else:
-                series, branch = self._descend(name.split(b"."))
+                labels = name.split(b".")
+                node = self._node(labels)
+                if node >= 0:
+                    columns = self._levels[len(labels)].columns
+                    series, branch = columns.leaf[node], columns.below[node] > 0
         if series < 0 and not branch:
             return Nodes([], _NONE, _ALL)
         return Nodes([path], np.array([series], np.int32), np.array([branch]))
 
-    def _descend(self, labels: Sequence[bytes]) -> tuple[int, bool]:
-        """(series, whether there are paths below) of the path of these labels; (-1, False) = not there."""
+    def _node(self, labels: Sequence[bytes]) -> int:
+        """The node to which these labels lead, -1 = none."""
+        if len(labels) >= len(self._levels):
+            return -1
         node = 0
-        columns = self._levels[0].columns
-        for depth, label in enumerate(labels, 1):
+        for label, level in zip(labels, self._levels[1:], strict=False):
             known = self._vocabulary.find(label)
-            if known < 0 or depth == len(self._levels):
-                return -1, False
-            columns = self._levels[depth].columns
-            node = kernels.probe_node(columns, node, known)
+            node = kernels.probe_node(level.columns, node, known) if known >= 0 else -1
             if node < 0:
-                return -1, False
-        return int(columns.leaf[node]), bool(columns.below[node] > 0)
+                return -1
+        return node
 
     def _match(self, paths: Iterable[Path]) -> dict[int, Frontier]:
         """The nodes that any of the paths accepts, by depth."""
         accepted: dict[int, list[Frontier]] = {}
         for path in paths:
+            labels = [one.literal for one in path if one.literal is not None]
+            if len(labels) == len(path):  # one of, perhaps, thousands that braces stand for
+                node = self._node(labels)
+                accepted.setdefault(len(path), []).append(np.array([node] if node >= 0 else [], np.int32))
+                continue
             for depth, nodes in self._match_path(path):
                 accepted.setdefault(depth, []).append(nodes)
         return {depth: _union(parts) for depth, parts in accepted.items()}
@@ -243,6 +250,8 @@ class Index:
         """The accepted nodes that live, or only the leaves, one _Rows for each depth that has some."""
         rows = []
         for depth, nodes in accepted.items():
+            if depth >= len(self._levels):
+                continue
             columns = self._levels[depth].columns
             nodes = self._levels[depth].all if nodes is None else nodes
             branch = columns.below[nodes] > 0
@@ -252,7 +261,9 @@ class Index:
             if depth and np.any(wanted):
                 nodes = nodes[wanted]
                 labels = self._labels(depth, nodes)
-                rows.append(_Rows(labels, self._order.sort(labels), columns.leaf[nodes], branch[wanted]))
+                rows.append(
+                    _Rows(labels, _order(self._vocabulary, labels), columns.leaf[nodes], branch[wanted])
+                )
         return rows
 
     def _labels(self, depth: int, nodes: Ids) -> Ids:
@@ -389,63 +400,50 @@ class _Level:
         return out[: kernels.scan_level(self.columns, self.count, parent_ok, label_ok, out)]
 
 
-class _Order:
-    """How tokens (see name_kernels.py) sort; labels that are new since the last time are sorted in."""
+def _order(names: Interned, labels: Ids) -> npt.NDArray[np.intp]:
+    """The order by path of labels int32 (depth, n): ranks, packed into as few integers as can hold them.
 
-    def __init__(self, vocabulary: Interned) -> None:
-        self._vocabulary = vocabulary
-        self._tokens: Ids = _NONE  # in their order
-        self._ranks: Ids = _NONE  # of each token
+    Ranks are made for each answer: kept for all labels, they would have to be made anew whenever one comes.
+    """
+    keys, room = [np.zeros(labels.shape[1], np.int64)], _KEY_MAX
+    for depth, row in enumerate(labels):
+        ranks, distinct = _ranks(names, row, dot=depth + 1 < len(labels))
+        if distinct > room:
+            keys.append(np.zeros(labels.shape[1], np.int64))
+            room = _KEY_MAX
+        keys[-1] = keys[-1] * distinct + ranks
+        room //= distinct
+    return np.argsort(keys[0]) if len(keys) == 1 else np.lexsort(keys[::-1])
 
-    @property
-    def nbytes(self) -> int:
-        return self._tokens.nbytes + self._ranks.nbytes
 
-    def sort(self, labels: Ids) -> npt.NDArray[np.intp]:
-        """The order by path of labels int32 (depth, n): ranks packed into as few integers as hold them."""
-        if labels.shape[1] == 1:
-            return np.zeros(1, np.intp)
-        self._update()
-        keys, room = [np.zeros(labels.shape[1], np.int64)], _KEY_MAX
-        for depth, row in enumerate(labels):
-            ranks = self._ranks[row * 2 + (depth + 1 < len(labels))].astype(np.int64)
-            ranks -= ranks.min()
-            width = int(ranks.max()) + 1
-            if width > room:
-                keys.append(np.zeros(labels.shape[1], np.int64))
-                room = _KEY_MAX
-            keys[-1] = keys[-1] * width + ranks
-            room //= width
-        return np.argsort(keys[0]) if len(keys) == 1 else np.lexsort(keys[::-1])
+def _ranks(names: Interned, row: Ids, *, dot: bool) -> tuple[npt.NDArray[np.int64], int]:
+    """(rank of each label among those of the row, how many different ones there are)."""
+    seen = np.zeros(len(names), np.bool_)
+    seen[row] = True
+    distinct = np.flatnonzero(seen).astype(np.int32)
+    ranks = np.empty(len(names), np.int64)
+    ranks[_sorted(names, distinct, dot)] = np.arange(len(distinct))
+    return ranks[row], len(distinct)
 
-    def _update(self) -> None:
-        known, total = len(self._tokens), 2 * len(self._vocabulary)
-        if known == total:
-            return
-        fresh = self._sorted(np.arange(known, total, dtype=np.int32))
-        places = np.empty(len(fresh), np.int64)
-        kernels.place_tokens(self._vocabulary.arrays, self._tokens, fresh, places)
-        self._tokens = np.insert(self._tokens, places, fresh)
-        self._ranks = np.empty(total, np.int32)
-        self._ranks[self._tokens] = np.arange(total, dtype=np.int32)
 
-    def _sorted(self, tokens: Ids) -> Ids:
-        """Tokens in order: by their first eight bytes, those that agree by the next eight, and so on."""
-        names = self._vocabulary.arrays
-        longest = int(np.diff(names.offsets[: len(self._vocabulary) + 1]).max()) + 1
-        group = np.zeros(len(tokens), np.int64)  # of each place, the first place of those that agree so far
-        open_ = np.arange(len(tokens))  # places whose token is not settled
-        for at in range(0, longest, 8):
-            words = np.empty(len(open_), np.uint64)
-            kernels.token_words(names, tokens[open_], at, words)
-            order = np.lexsort((words, group[open_]))
-            tokens[open_] = tokens[open_][order]
-            words, mine = words[order], group[open_]
-            first = np.ones(len(open_), np.bool_)
-            first[1:] = (words[1:] != words[:-1]) | (mine[1:] != mine[:-1])
-            group[open_] = open_[np.maximum.accumulate(np.where(first, np.arange(len(open_)), 0))]
-            alone = first & np.append(first[1:], True)
-            open_ = open_[~alone]
-            if len(open_) == 0:
-                break
-        return tokens
+def _sorted(names: Interned, labels: Ids, dot: bool) -> Ids:
+    """Labels in order, as they stand in a path: with the dot that follows them or, in the last place, without.
+
+    They are sorted by their first eight bytes, those that agree by the next eight, and so on.
+    """
+    longest = int((names.offsets[labels + 1] - names.offsets[labels]).max()) + 1
+    group = np.zeros(len(labels), np.int64)  # of each place, the first place of those that agree so far
+    undecided = np.arange(len(labels))
+    for at in range(0, longest, 8):
+        if len(undecided) < 2:
+            break
+        words = np.empty(len(undecided), np.uint64)
+        kernels.label_words(names.arrays, labels[undecided], at, dot, words)
+        order = np.lexsort((words, group[undecided]))
+        labels[undecided] = labels[undecided[order]]
+        words, mine = words[order], group[undecided]
+        first = np.ones(len(undecided), np.bool_)
+        first[1:] = (words[1:] != words[:-1]) | (mine[1:] != mine[:-1])
+        group[undecided] = undecided[np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))]
+        undecided = undecided[~(first & np.append(first[1:], True))]
+    return labels

@@ -126,10 +126,12 @@ def reduce_columns(code, values, out, known):  # type: ignore[no-untyped-def]
 
 # --- ring files: `words` is the whole file as uint64, geometry as format.Geometry.for_kernel gives it ---
 
-_HEADER_WORDS = format.PAGE // format.WORD
+_HEADS = format.PAGE // format.WORD  # where the heads' page begins
+_LANES = format.LANES_START // format.WORD
+_HEAD_WORDS = format.HEAD_WORDS
 _ROWS = format.LANE_ROWS
 _NAN = np.uint64(format.NAN_BITS)
-_FIRST, _AFTER, _STAMPS = format.HEAD_FIRST, format.HEAD_AFTER, format.PLACE_STAMP
+_FIRST, _AFTER = format.HEAD_FIRST, format.HEAD_AFTER
 
 
 @njit(nogil=True, cache=True)
@@ -139,7 +141,7 @@ def write_heads(words, geometry, rows, slots, bits, low, high, late):  # type: i
     low and high (int64, one a lane) are widened to the slots written. The indices of what has no head go to
     `late`; gives how many.
     """
-    block, _, control, lane_words = geometry
+    block, _, stamps, lane_words = geometry
     left = 0
     last_slot, e, s, h = np.int64(-1), np.int64(-1), np.int64(0), np.int64(0)
     for i in range(len(rows)):
@@ -150,21 +152,21 @@ def write_heads(words, geometry, rows, slots, bits, low, high, late):  # type: i
             s = slot - e * block
             h = e & 1
         lane = rows[i] // _ROWS
-        base = _HEADER_WORDS + lane * lane_words
-        if words[base + h] != np.uint64(e + 1):
+        control = _HEADS + lane * _HEAD_WORDS
+        if words[control + h] != np.uint64(e + 1):
             late[left] = i
             left += 1
             continue
-        head = base + control + h * block * _ROWS
-        begin, after = np.int64(words[base + _FIRST + h]), np.int64(words[base + _AFTER + h])
+        head = _LANES + lane * lane_words + stamps + h * block * _ROWS
+        begin, after = np.int64(words[control + _FIRST + h]), np.int64(words[control + _AFTER + h])
         if s >= after:
             begin = s if begin == after else begin
             words[head + max(after, begin) * _ROWS : head + (s + 1) * _ROWS] = 0
-            words[base + _FIRST + h] = begin
-            words[base + _AFTER + h] = s + 1
+            words[control + _FIRST + h] = begin
+            words[control + _AFTER + h] = s + 1
         elif s < begin:
             words[head + s * _ROWS : head + begin * _ROWS] = 0
-            words[base + _FIRST + h] = s
+            words[control + _FIRST + h] = s
         words[head + s * _ROWS + rows[i] % _ROWS] = bits[i] ^ _NAN
         low[lane] = min(low[lane], slot)
         high[lane] = max(high[lane], slot)
@@ -174,13 +176,13 @@ def write_heads(words, geometry, rows, slots, bits, low, high, late):  # type: i
 @njit(nogil=True, cache=True)
 def read_rows(words, geometry, rows, first, out):  # type: ignore[no-untyped-def]
     """Fill out (uint64 bits, (rows, points)) with the slots from `first` on of each row."""
-    block, places, control, lane_words = geometry
+    block, places, stamps, lane_words = geometry
     points = out.shape[1]
     for i in range(len(rows)):
         lane = rows[i] // _ROWS
         row = rows[i] % _ROWS
-        base = _HEADER_WORDS + lane * lane_words
-        units = base + control
+        control, base = _HEADS + lane * _HEAD_WORDS, _LANES + lane * lane_words
+        units = base + stamps
         at = 0
         while at < points:
             e = (first + at) // block
@@ -189,17 +191,17 @@ def read_rows(words, geometry, rows, first, out):  # type: ignore[no-untyped-def
             stamp = np.uint64(e + 1)
             h = e & 1
             place = e % places
-            if words[base + h] == stamp:
+            if words[control + h] == stamp:
                 column = units + (h * block + s) * _ROWS + row
-                known_from = max(0, min(n, np.int64(words[base + _FIRST + h]) - s))
-                known_to = max(known_from, min(n, np.int64(words[base + _AFTER + h]) - s))
+                known_from = max(0, min(n, np.int64(words[control + _FIRST + h]) - s))
+                known_to = max(known_from, min(n, np.int64(words[control + _AFTER + h]) - s))
                 for j in range(known_from):
                     out[i, at + j] = _NAN
                 for j in range(known_from, known_to):
                     out[i, at + j] = words[column + j * _ROWS] ^ _NAN
                 for j in range(known_to, n):
                     out[i, at + j] = _NAN
-            elif words[base + _STAMPS + place] == stamp:
+            elif words[base + place] == stamp:
                 run = units + (2 + place) * block * _ROWS + row * block + s
                 for j in range(n):
                     out[i, at + j] = words[run + j] ^ _NAN
@@ -215,7 +217,7 @@ def read_intervals(words, geometry, rows, firsts, out):  # type: ignore[no-untyp
 
     Neighbours mostly share lane and slot, so where a slot lies is looked up only when that changes.
     """
-    block, places, control, lane_words = geometry
+    block, places, stamps, lane_words = geometry
     for j in range(out.shape[0]):
         last_lane, last_slot = np.int64(-1), np.int64(-1)
         start, stride = np.int64(-1), np.int64(1)
@@ -224,18 +226,18 @@ def read_intervals(words, geometry, rows, firsts, out):  # type: ignore[no-untyp
             slot = firsts[i] + j
             if lane != last_lane or slot != last_slot:
                 last_lane, last_slot = lane, slot
-                base = _HEADER_WORDS + lane * lane_words
+                control, base = _HEADS + lane * _HEAD_WORDS, _LANES + lane * lane_words
                 e = slot // block
                 s = slot - e * block
                 stamp = np.uint64(e + 1)
                 h = e & 1
                 place = e % places
                 start = np.int64(-1)
-                if words[base + h] == stamp:
-                    if np.int64(words[base + _FIRST + h]) <= s < np.int64(words[base + _AFTER + h]):
-                        start, stride = base + control + (h * block + s) * _ROWS, np.int64(1)
-                elif words[base + _STAMPS + place] == stamp:
-                    start, stride = base + control + (2 + place) * block * _ROWS + s, np.int64(block)
+                if words[control + h] == stamp:
+                    if np.int64(words[control + _FIRST + h]) <= s < np.int64(words[control + _AFTER + h]):
+                        start, stride = base + stamps + (h * block + s) * _ROWS, np.int64(1)
+                elif words[base + place] == stamp:
+                    start, stride = base + stamps + (2 + place) * block * _ROWS + s, np.int64(block)
             out[j, i] = _NAN if start < 0 else words[start + (rows[i] % _ROWS) * stride] ^ _NAN
 
 

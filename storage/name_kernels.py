@@ -524,52 +524,25 @@ def scan_level(nodes, count, parent_ok, label_ok, out):  # type: ignore[no-untyp
 
 
 # --- sorted paths ---
-# A token is what stands at a place of a path: label × 2 for the last node, label × 2 + 1 with a dot after it.
-# Paths sort as their tokens do, place by place, as a token has no other dot.
 
 
 @njit(nogil=True, cache=True)
-def token_words(names, tokens, at, out):  # type: ignore[no-untyped-def]
-    """Bytes at … at + 8 of each token as a number that sorts alike, 0 after the end → out uint64 (n,)."""
-    for i in range(len(tokens)):
-        start, stop = names.offsets[tokens[i] >> 1], names.offsets[(tokens[i] >> 1) + 1]
+def label_words(names, labels, at, dot, out):  # type: ignore[no-untyped-def]
+    """Bytes at … at + 8 of each label as a number that sorts alike, 0 after the end → out uint64 (n,).
+
+    With dot, one follows the label: `a-b` comes before `a` where more nodes follow, after it where none do.
+    """
+    for i in range(len(labels)):
+        start, stop = names.offsets[labels[i]], names.offsets[labels[i] + 1]
         word = np.uint64(0)
         for j in range(start + at, start + at + 8):
             byte = np.uint64(0)
             if j < stop:
                 byte = np.uint64(names.blob[j])
-            elif j == stop and tokens[i] & 1:
+            elif j == stop and dot:
                 byte = np.uint64(_DOT)
             word = (word << np.uint64(8)) | byte
         out[i] = word
-
-
-@njit(nogil=True, cache=True)
-def token_byte(names, token, at):  # type: ignore[no-untyped-def]
-    """Byte `at` of a token, -1 after its end."""
-    start, stop = names.offsets[token >> 1], names.offsets[(token >> 1) + 1]
-    if start + at < stop:
-        return np.int64(names.blob[start + at])
-    return _DOT if start + at == stop and token & 1 else -1
-
-
-@njit(nogil=True, cache=True)
-def place_tokens(names, order, tokens, out):  # type: ignore[no-untyped-def]
-    """How many of the sorted tokens in order come before each of tokens → out int64 (n,)."""
-    for i in range(len(tokens)):
-        low, high = 0, len(order)
-        while low < high:
-            middle = (low + high) // 2
-            at = 0
-            there, here = token_byte(names, order[middle], 0), token_byte(names, tokens[i], 0)
-            while there == here and there >= 0:
-                at += 1
-                there, here = token_byte(names, order[middle], at), token_byte(names, tokens[i], at)
-            if there < here:
-                low = middle + 1
-            else:
-                high = middle
-        out[i] = low
 
 
 @njit(nogil=True, cache=True)

@@ -22,11 +22,12 @@ from storage.format import (
     HEAD_AFTER,
     HEAD_FIRST,
     HEAD_STAMP,
+    HEAD_WORDS,
     LANE_ROWS,
     LANES_MAX,
+    LANES_START,
     NAN_BITS,
     PAGE,
-    PLACE_STAMP,
     SEALS,
     WORD,
     Geometry,
@@ -63,7 +64,7 @@ class Ring:
         """Make the file whole under another name first: a crash leaves a ring or none."""
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".new")
-        unfinished.write_bytes(format.encode_header(geometry, schema))
+        unfinished.write_bytes(format.encode_header(geometry, schema) + bytes(PAGE))  # and the heads' page
         os.replace(unfinished, path)
         return cls(path, writable=True)
 
@@ -73,11 +74,11 @@ class Ring:
 
     @property
     def lanes(self) -> int:
-        return (len(self.words) * WORD - PAGE) // self.geometry.lane_bytes
+        return (len(self.words) * WORD - LANES_START) // self.geometry.lane_bytes
 
     def _map(self) -> None:
         size = os.fstat(self._fd).st_size
-        whole = PAGE + (size - PAGE) // self.geometry.lane_bytes * self.geometry.lane_bytes
+        whole = LANES_START + (size - LANES_START) // self.geometry.lane_bytes * self.geometry.lane_bytes
         if whole != size and not self._writable:
             size = whole  # a lane is being added: its rows are not in the catalogue yet
         elif whole != size:
@@ -97,9 +98,7 @@ class Ring:
         for lane in range(self.lanes, lanes):
             start = self.geometry.lane_offset(lane)
             try:
-                os.posix_fallocate(
-                    self._fd, start, self.geometry.control_bytes + 2 * self.geometry.unit_bytes
-                )
+                os.posix_fallocate(self._fd, start, self.geometry.stamps_bytes + 2 * self.geometry.unit_bytes)
                 os.ftruncate(self._fd, start + self.geometry.lane_bytes)
             except OSError:
                 os.ftruncate(self._fd, start)
@@ -158,23 +157,29 @@ class Ring:
                 np.empty(len(at), np.int64),
             )
             return at[:0]
-        if int(self._control(lane)[PLACE_STAMP + block % self.geometry.places]) > block + 1:
+        if int(self._stamps(lane)[block % self.geometry.places]) > block + 1:
             self.overtaken += len(at)
             return at[:0]
         self._write_sealed(lane, block, rows[at] % LANE_ROWS, slots[at] % self.geometry.block, bits[at])
         return at
 
-    def _control(self, lane: int) -> Bits:
+    def _heads(self, lane: int) -> Bits:
+        """The lane's words on the heads' page."""
+        start = PAGE // WORD + lane * HEAD_WORDS
+        return self.words[start : start + HEAD_WORDS]
+
+    def _stamps(self, lane: int) -> Bits:
+        """The stamps of the lane's places."""
         start = self.geometry.lane_offset(lane) // WORD
-        return self.words[start : start + self.geometry.control_bytes // WORD]
+        return self.words[start : start + self.geometry.places]
 
     def _open_head(self, lane: int, block: int) -> bool:
         """Make `block` one of the lane's heads, sealing what lies in its way; False if it belongs among the sealed."""
-        control, head = self._control(lane), block % 2
+        control, head = self._heads(lane), block % 2
         stamp, newest = int(control[head]), int(control[:2].max())
         if stamp == block + 1:
             return True
-        sealed = int(control[PLACE_STAMP + block % self.geometry.places]) == block + 1
+        sealed = int(self._stamps(lane)[block % self.geometry.places]) == block + 1
         if block + 1 < newest - 1 or sealed:
             return False
         if stamp:
@@ -186,40 +191,40 @@ class Ring:
     def seal(self, lane: int, head: int) -> None:
         """Write a head to its place among the sealed blocks and leave the head empty."""
         self.before_seal(lane)
-        control, geometry = self._control(lane), self.geometry
+        control, stamps, geometry = self._heads(lane), self._stamps(lane), self.geometry
         stamp, first, after = (int(control[word + head]) for word in (HEAD_STAMP, HEAD_FIRST, HEAD_AFTER))
         place = (stamp - 1) % geometry.places
-        if int(control[PLACE_STAMP + place]) > stamp:
+        if int(stamps[place]) > stamp:
             control[head] = (
                 0  # a late value has already begun a newer block there: this one is past the archive
             )
             return
         used = min(LANE_ROWS, self.rows_used - lane * LANE_ROWS)
-        start = (geometry.lane_offset(lane) + geometry.control_bytes + head * geometry.unit_bytes) // WORD
+        start = (geometry.lane_offset(lane) + geometry.stamps_bytes + head * geometry.unit_bytes) // WORD
         strips = self.words[start : start + geometry.block * LANE_ROWS].reshape(geometry.block, LANE_ROWS)
         turned = np.zeros((used, geometry.block), np.uint64)
         turned[:, first:after] = strips[first:after, :used].T
         control[SEALS] += np.uint64(1)
-        control[PLACE_STAMP + place] = 0
+        stamps[place] = 0
         self._pwrite(turned, geometry.place_offset(lane, place))
-        control[PLACE_STAMP + place] = stamp
+        stamps[place] = stamp
         control[head] = 0
         control[SEALS] += np.uint64(1)
 
     def _write_sealed(self, lane: int, block: int, rows: Integers, slots: Integers, bits: Bits) -> None:
         """Put late values (rows and slots within the lane's block) into a sealed block."""
-        control, geometry = self._control(lane), self.geometry
+        control, stamps, geometry = self._heads(lane), self._stamps(lane), self.geometry
         place = block % geometry.places
         offset = geometry.place_offset(lane, place)
         used = min(LANE_ROWS, self.rows_used - lane * LANE_ROWS)
-        if control[PLACE_STAMP + place] != block + 1:
+        if stamps[place] != block + 1:
             # an older block lies there, or nothing: these are the first values of this one
             unit = np.zeros((used, geometry.block), np.uint64)
             unit[rows, slots] = bits ^ np.uint64(NAN_BITS)
             control[SEALS] += np.uint64(1)
-            control[PLACE_STAMP + place] = 0
+            stamps[place] = 0
             self._pwrite(unit, offset)
-            control[PLACE_STAMP + place] = block + 1
+            stamps[place] = block + 1
             control[SEALS] += np.uint64(1)
             return
         unit = self.words[offset // WORD : offset // WORD + LANE_ROWS * geometry.block].reshape(LANE_ROWS, -1)
@@ -254,7 +259,7 @@ class Ring:
     def mark_heads_dirty(self) -> None:
         """Take all that lies in heads as just written: after a crash it may not have been rolled up."""
         for lane in range(self.lanes):
-            control = self._control(lane)
+            control = self._heads(lane)
             if int(control[SEALS]) % 2:
                 control[SEALS] += np.uint64(1)
             for head in (0, 1):
@@ -282,7 +287,7 @@ class Ring:
         """The newest slot that any row was written in; -1 = none."""
         newest = -1
         for lane in range(self.lanes):
-            control = self._control(lane)
+            control = self._heads(lane)
             for head in (0, 1):
                 if control[head]:
                     newest = max(
@@ -298,7 +303,7 @@ class Ring:
     def _steadily(self, rows: Integers, read: Callable[[], None]) -> None:
         """Read again while a seal went on meanwhile: a block could have been seen in neither place."""
         lanes = np.unique(rows // LANE_ROWS)
-        words = (PAGE + lanes * self.geometry.lane_bytes) // WORD + SEALS
+        words = PAGE // WORD + lanes * HEAD_WORDS + SEALS
         for _ in range(_READ_TRIES):
             before = self.words[words]
             read()

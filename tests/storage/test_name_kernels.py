@@ -312,43 +312,20 @@ def test_climbing_counts_at_each_parent() -> None:
 # --- sorted paths ---
 
 
-def text_of(names: list[bytes], token: int) -> bytes:
-    return names[token >> 1] + b"." * (token & 1)
-
-
 VOCABULARY = st.lists(
     st.text("ab-/é", min_size=1, max_size=20).map(str.encode), unique=True, min_size=1, max_size=30
 )
 
 
-@given(VOCABULARY, st.integers(0, 24))
+@given(VOCABULARY, st.integers(0, 24), st.booleans())
 @settings(deadline=None)
-def test_words_of_tokens_sort_as_their_bytes(names: list[bytes], at: int) -> None:
+def test_words_of_labels_sort_as_their_bytes(names: list[bytes], at: int, dot: bool) -> None:
     interned = Interned()
     interned.add_all(*lay(names))
-    words = np.empty(2 * len(names), np.uint64)
-    kernels.token_words(interned.arrays, int32(range(len(words))), at, words)
-    parts = [text_of(names, token)[at : at + 8].ljust(8, b"\0") for token in range(len(words))]
+    words = np.empty(len(names), np.uint64)
+    kernels.label_words(interned.arrays, int32(range(len(names))), at, dot, words)
+    parts = [(name + b"." * dot)[at : at + 8].ljust(8, b"\0") for name in names]
     assert words.tolist() == [int.from_bytes(part, "big") for part in parts]
-    for token in range(len(words)):
-        text = text_of(names, token)
-        assert kernels.token_byte(interned.arrays, token, at) == (text[at] if at < len(text) else -1)
-
-
-@given(VOCABULARY, st.data())
-@settings(deadline=None)
-def test_tokens_are_placed_before_the_first_that_is_not_smaller(
-    names: list[bytes], data: st.DataObject
-) -> None:
-    interned = Interned()
-    interned.add_all(*lay(names))
-    tokens = range(2 * len(names))
-    old = data.draw(st.sets(st.sampled_from(tokens)))
-    order = sorted(old, key=lambda token: text_of(names, token))
-    out = np.empty(len(tokens), np.int64)
-    kernels.place_tokens(interned.arrays, int32(order), int32(tokens), out)
-    for token in tokens:
-        assert out[token] == sum(text_of(names, one) < text_of(names, token) for one in old)
 
 
 @given(VOCABULARY, st.integers(1, 4), st.data())

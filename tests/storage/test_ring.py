@@ -105,7 +105,7 @@ def test_a_late_value_of_a_block_that_was_sealed_early_is_not_hidden_by_an_empty
     write(one, [0] * 3, [100, 110, 120], [1.0, 2.0, 3.0])
     block = one.geometry.block
     for head in (0, 1):
-        if int(one._control(0)[head]) == 110 // block + 1:
+        if int(one._heads(0)[head]) == 110 // block + 1:
             one.seal(0, head)
     write(one, [0], [111], [4.0])
     assert read(one, [0], 110, 2).tolist() == [[2.0, 4.0]]
@@ -147,13 +147,13 @@ def test_the_file_is_what_the_specification_says(tmp_path: Path) -> None:
     data = (tmp_path / "10s.ring").read_bytes()
     geometry, schema = decode_header(data[:PAGE], "x")
     assert (geometry.step, geometry.points, schema) == (STEP, POINTS, {"retention": "10s:400"})
-    assert len(data) == PAGE + geometry.lane_bytes
+    assert len(data) == 2 * PAGE + geometry.lane_bytes
     block, s = divmod(77, geometry.block)
     head = block % 2
     assert struct.unpack_from("<Q", data, PAGE + 8 * head)[0] == block + 1
     assert struct.unpack_from("<Q", data, PAGE + 8 * (5 + head))[0] == s
     assert struct.unpack_from("<Q", data, PAGE + 8 * (2 + head))[0] == s + 1
-    at = PAGE + geometry.control_bytes + head * geometry.unit_bytes + s * PAGE + 8
+    at = 2 * PAGE + geometry.stamps_bytes + head * geometry.unit_bytes + s * PAGE + 8
     stored = struct.unpack_from("<Q", data, at)[0]
     assert struct.unpack("<d", struct.pack("<Q", stored ^ 0x7FF8000000000000))[0] == 1.5
 
