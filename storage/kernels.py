@@ -131,7 +131,7 @@ _LANES = format.LANES_START // format.WORD
 _HEAD_WORDS = format.HEAD_WORDS
 _ROWS = format.LANE_ROWS
 _NAN = np.uint64(format.NAN_BITS)
-_FIRST, _AFTER = format.HEAD_FIRST, format.HEAD_AFTER
+_FIRST, _AFTER, _SEALS = format.HEAD_FIRST, format.HEAD_AFTER, format.SEALS
 
 
 @njit(nogil=True, cache=True)
@@ -171,6 +171,21 @@ def write_heads(words, geometry, rows, slots, bits, low, high, late):  # type: i
         low[lane] = min(low[lane], slot)
         high[lane] = max(high[lane], slot)
     return left
+
+
+@njit(nogil=True, cache=True)
+def seals(words, lanes, rows):  # type: ignore[no-untyped-def]
+    """The sum of the seal counters of the rows' lanes; -1 = one is under way, -2 = a lane is not mapped."""
+    total = np.int64(0)
+    for i in range(len(rows)):
+        lane = rows[i] // _ROWS
+        if lane >= lanes:
+            return -2
+        count = np.int64(words[_HEADS + lane * _HEAD_WORDS + _SEALS])
+        if count & 1:
+            return -1
+        total += count
+    return total
 
 
 @njit(nogil=True, cache=True)

@@ -52,6 +52,7 @@ class Ring:
         self._kernel_geometry = self.geometry.for_kernel()
         self._writable = writable
         self.words: Bits  # the whole file, mapped
+        self.lanes: int
         self.rows_used = 0  # rows that a seal has to write; the shard keeps it
         self.before_seal: Callable[[int], None] = lambda lane: None
         self.overtaken = 0  # values refused because a newer block had taken their block's place
@@ -72,10 +73,6 @@ class Ring:
         self.words = np.empty(0, np.uint64)
         os.close(self._fd)
 
-    @property
-    def lanes(self) -> int:
-        return (len(self.words) * WORD - LANES_START) // self.geometry.lane_bytes
-
     def _map(self) -> None:
         size = os.fstat(self._fd).st_size
         whole = LANES_START + (size - LANES_START) // self.geometry.lane_bytes * self.geometry.lane_bytes
@@ -90,6 +87,7 @@ class Ring:
         # without it, the first touch of a strip reads megabytes of empty file ahead: 1.6 ms instead of 9 µs
         mapped.madvise(mmap.MADV_RANDOM)
         self.words = np.frombuffer(mapped, np.uint64)
+        self.lanes = (size - LANES_START) // self.geometry.lane_bytes
 
     def make_room(self, rows: int) -> None:
         """Add lanes until there are `rows` rows. Space for heads is reserved now: a full disk is an OSError here
@@ -272,10 +270,23 @@ class Ring:
 
     def read(self, rows: Integers, first: int, points: int) -> Floats:
         """float64 (rows, points): the slots from `first` on, NaN where nothing was written."""
-        self._see(rows)
         out = np.empty((len(rows), points), np.uint64)
-        self._steadily(rows, lambda: kernels.read_rows(self.words, self._kernel_geometry, rows, first, out))
+        for _ in range(_READ_TRIES):
+            before = self._seals(rows)
+            kernels.read_rows(self.words, self._kernel_geometry, rows, first, out)
+            if before >= 0 and before == self._seals(rows):
+                break
+            os.sched_yield()  # a seal went on meanwhile: a block could have been seen in neither place
+        # a writer that died in the middle of a seal leaves head and place each readable: what was read is right
         return out.view(np.float64)
+
+    def _seals(self, rows: Integers) -> int:
+        """A number that changes when one of the rows' lanes is sealed; -1 while one is."""
+        seals = int(kernels.seals(self.words, self.lanes, rows))
+        if seals < -1:
+            self._map()  # the writer has added lanes
+            seals = int(kernels.seals(self.words, self.lanes, rows))
+        return seals
 
     def intervals(self, rows: Integers, firsts: Integers, slots: int) -> Floats:
         """float64 (slots, n): column i is the `slots` slots from firsts[i] on of rows[i]."""
@@ -295,22 +306,6 @@ class Ring:
                         (int(control[head]) - 1) * self.geometry.block + int(control[HEAD_AFTER + head]) - 1,
                     )
         return newest
-
-    def _see(self, rows: Integers) -> None:
-        if len(rows) and int(rows.max()) // LANE_ROWS >= self.lanes:
-            self._map()
-
-    def _steadily(self, rows: Integers, read: Callable[[], None]) -> None:
-        """Read again while a seal went on meanwhile: a block could have been seen in neither place."""
-        lanes = np.unique(rows // LANE_ROWS)
-        words = PAGE // WORD + lanes * HEAD_WORDS + SEALS
-        for _ in range(_READ_TRIES):
-            before = self.words[words]
-            read()
-            if np.array_equal(before, self.words[words]) and not np.any(before & np.uint64(1)):
-                return
-            os.sched_yield()
-        # the writer died in the middle of a seal: head and place each read rightly
 
 
 def _runs(ordered: Integers) -> Iterator[tuple[int, int]]:

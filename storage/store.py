@@ -255,32 +255,14 @@ class Store:
         Series whose archives have the same step and window come as one matrix; those without any window
         (all of it in the future or before their oldest point) come in none.
         """
-        windows: dict[Window, list[tuple[int, npt.NDArray[np.intp]]]] = {}
+        grids: dict[Window, list[_Part]] = {}
         for number, at in _by_shard(series):
-            window = self._shard(number).window(start, until, now)
-            if window is not None:
-                windows.setdefault(window._replace(archive=0), []).append((number, at))
-        return [self._gather(series, start, until, now, window, parts) for window, parts in windows.items()]
-
-    def _gather(
-        self,
-        series: Series,
-        start: int,
-        until: int,
-        now: int,
-        grid: Window,
-        parts: list[tuple[int, npt.NDArray[np.intp]]],
-    ) -> Fetched:
-        matrices = []
-        for number, at in parts:
             shard = self._shard(number)
             window = shard.window(start, until, now)
-            assert window is not None
-            matrices.append(shard.read(series[at].astype(np.int64) - number * SHARD_ROWS, window))
-        if len(parts) == 1:
-            return Fetched(parts[0][1], grid.start, grid.step, matrices[0])
-        positions = np.concatenate([at for _, at in parts])
-        return Fetched(positions, grid.start, grid.step, np.concatenate(matrices))
+            if window is not None:
+                rows = series[at].astype(np.int64) - number * SHARD_ROWS
+                grids.setdefault(window._replace(archive=0), []).append(_Part(shard, window, at, rows))
+        return [_gather(grid, parts) for grid, parts in grids.items()]
 
     def consolidations(self, series: Series) -> list[str]:
         """Each series' own aggregation."""
@@ -316,6 +298,23 @@ class Store:
         return self.rules.decide(naming.canonical(name))
 
 
+class _Part(NamedTuple):
+    """What a shard gives to a grid."""
+
+    shard: Shard
+    window: Window
+    positions: npt.NDArray[np.intp]
+    rows: Integers
+
+
+def _gather(grid: Window, parts: list[_Part]) -> Fetched:
+    matrices = [part.shard.read(part.rows, part.window) for part in parts]
+    if len(parts) == 1:
+        return Fetched(parts[0].positions, grid.start, grid.step, matrices[0])
+    positions = np.concatenate([part.positions for part in parts])
+    return Fetched(positions, grid.start, grid.step, np.concatenate(matrices))
+
+
 def _lock(folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -341,8 +340,10 @@ def _by_shard(series: Series) -> list[tuple[int, npt.NDArray[np.intp]]]:
     """(shard, indices in their order) for each shard among the series."""
     if not len(series):
         return []
+    first = int(series[0]) // SHARD_ROWS
+    if len(series) == 1:
+        return [(first, np.zeros(1, np.intp))]
     numbers = series // SHARD_ROWS
-    first = int(numbers[0])
     if (numbers == first).all():
         return [(first, np.arange(len(series)))]
     order = np.argsort(numbers.astype(np.int16 if numbers.max() < 1 << 15 else np.int32), kind="stable")
