@@ -8,7 +8,7 @@ DATA ?= plumbago-data
 
 run: $(VENV)/installed
 	@echo "Starting Plumbago on loopback; its data goes to ./$(DATA). The first start compiles for some seconds. Stop with Ctrl-C."
-	@echo "  send a line:   echo \"my.first.metric 42 \$$(date +%s)\" | nc -q0 127.0.0.1 2003     (or: $(BIN)/plumbago send 'my.first.metric 42')"
+	@echo "  send a line:   $(BIN)/plumbago send 'my.first.metric 42'     (or: echo \"my.first.metric 42 \$$(date +%s)\" | nc -q0 127.0.0.1 2003)"
 	@echo "  look at it:    $(BIN)/plumbago query 'my.first.metric' --from -10min"
 	@echo "  this host:     $(BIN)/plumbago find 'hosts.*.*'  and  curl 'http://127.0.0.1:8080/render?target=hosts.*.load.*&from=-10min&format=json'"
 	@$(BIN)/plumbago serve --data $(DATA) --collect-host

@@ -31,7 +31,7 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module or ""
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", list(sources()), ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_run_in_one_direction(path: Path) -> None:
     place = path.relative_to(ROOT).parts[0].removesuffix(".py")
     for module in imported(path):

@@ -15,6 +15,7 @@ in tests.
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -65,7 +66,7 @@ class Function:
 
     @property
     def description(self) -> str:
-        return (self.run.__doc__ or "").strip()
+        return inspect.cleandoc(self.run.__doc__ or "")
 
     @property
     def signature(self) -> str:
