@@ -23,7 +23,7 @@ from carbon.stats import Stats
 
 reactor: Any = installed  # which interfaces it has is decided when it is installed
 
-READ_BYTES = 1 << 18  # Twisted's 64 KiB cost a tenth more CPU a line
+READ_BYTES = 1 << 18  # with Twisted's 64 KiB a line costs 189 ns in the reader instead of 147
 CONNECTIONS_MAX = 5_000  # a listener; carbon: no limit
 IDLE_S = 600  # carbon: none, and half-open connections stay for ever
 
