@@ -139,7 +139,9 @@ def serve(
     common = ["--data", str(data), *(["--config", str(config)] if config else [])]
     receive = ["receive", *common, "--collect-host" if collect_host else "--no-collect-host"]
     children = [
-        Child("receiver", receive, {"line": line, "udp": udp, "pickle": pickle}, makes_store=not is_store(data)),
+        Child(
+            "receiver", receive, {"line": line, "udp": udp, "pickle": pickle}, makes_store=not is_store(data)
+        ),
         Child("renderer", ["render", *common], {"http": http}),
     ]
     sockets = {name: at for child in children for name, at in child.sockets.items()}

@@ -77,6 +77,10 @@ def render_command(
             os.close(ready_fd)
 
     serve(Store(data, Rules.load(config), writable=False), listening, on_ready=ready)
+    logging.shutdown()
+    sys.stdout.flush()
+    # Threads may still be in a kernel (they only read), and the interpreter would take its code away under them.
+    os._exit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -14,6 +14,8 @@ class Limits:
     series_max: int = 50_000
     # read for a request, 8 bytes each. VictoriaMetrics: 1,000 M scanned; Prometheus: 50 M; graphite-web: none
     points_max: int = 100_000_000
+    # seconds, with the earlier data that functions ask for; as far as a retention may reach
+    span_s_max: int = 100 * 366 * 86_400
     name_chars_max: int = 50_000_000  # of all names of one series list; functions put names into names
     duration_s: float = (
         30.0  # until a request is given up. VictoriaMetrics: 30; carbonapi: 60; Prometheus: 120

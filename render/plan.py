@@ -251,9 +251,10 @@ class Context:
         """This context with another window."""
         if start is None and until is None:
             return self
-        return replace(
-            self, start=self.start if start is None else start, until=self.until if until is None else until
-        )
+        start, until = self.start if start is None else start, self.until if until is None else until
+        if until - start > self.request.limits.span_s_max:
+            raise TooMuch(f"a window of {until - start} s; at most {self.request.limits.span_s_max}")
+        return replace(self, start=start, until=until)
 
     def _shared(self, call: Call) -> SeriesList:
         shared = self.request.shared

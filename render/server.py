@@ -33,7 +33,6 @@ from render.source import SharedStore
 if TYPE_CHECKING:
     from storage.store import Store
 
-_STOP_S = 1.0  # how long threads may go on with what they do when the process is asked to end
 _LOG = logging.getLogger(__name__)
 
 
@@ -56,7 +55,6 @@ def serve(
     listening.setblocking(False)
     reactor.adoptStreamPort(listening.fileno(), listening.family, Site(house, reactor, pool))
     listening.close()
-    reactor.addSystemEventTrigger("during", "shutdown", partial(_stop, pool))
     reactor.callWhenRunning(on_ready)
     reactor.run()
 
@@ -70,15 +68,9 @@ def _warm_up(house: api.House) -> None:
 
 
 class _DaemonPool(ThreadPool):
-    """Threads that the process does not wait for when it ends: they only read."""
+    """Threads that the process does not wait for when it is to end: they only read."""
 
     threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # noqa: N815  # only ever called
-
-
-def _stop(pool: ThreadPool) -> None:
-    stopping = Thread(target=pool.stop, daemon=True)
-    stopping.start()
-    stopping.join(_STOP_S)
 
 
 class Request(server.Request):

@@ -17,5 +17,5 @@ def rollup(
     coarse archive holds stays.
     """
     reduced = consolidation.columns(method, values)
-    enough = (reduced.known > 0) & (reduced.known >= x_files_factor * len(values))
+    enough = (reduced.known > 0) & (reduced.known / len(values) >= x_files_factor)
     return reduced.values, enough

@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,7 @@ class Store:
         self._schemas: dict[int, Schema] = {}
         self._shard_schema: dict[int, int] = {}
         self._shards: dict[int, Shard] = {}
+        self._opening = Lock()  # threads that read may meet a new shard at once
         self._rows: dict[int, int] = {}  # shard → rows in use
         self._forget()
         self.refresh()
@@ -180,11 +182,15 @@ class Store:
 
     def _shard(self, number: int) -> Shard:
         shard = self._shards.get(number)
-        if shard is None:
-            schema = self._schemas[self._shard_schema[number]]
-            shard = Shard(self._folder_of(number), schema, self._rows.get(number, 0), writable=self._writable)
-            self._shards[number] = shard
-        return shard
+        return shard if shard is not None else self._open_shard(number)
+
+    def _open_shard(self, number: int) -> Shard:
+        with self._opening:
+            if number not in self._shards:
+                schema = self._schemas[self._shard_schema[number]]
+                rows = self._rows.get(number, 0)
+                self._shards[number] = Shard(self._folder_of(number), schema, rows, writable=self._writable)
+            return self._shards[number]
 
     def _folder_of(self, number: int) -> Path:
         return self.folder / "shards" / f"{number:05d}"

@@ -117,6 +117,7 @@ def function(
     return register
 
 
+_INTEGER_MAX = 1 << 53  # beyond it neighbours cannot be told apart
 _TRUE, _FALSE = {"true", "1"}, {"false", "0"}
 _INTERVAL_OR_INT = re.compile(r"-?\d+\Z")
 
@@ -126,7 +127,7 @@ def convert(function: Function, param: Param, value: Any) -> Any:
 
     Values come from the parser as SeriesList (evaluated), float, int, str, bool or None.
     """
-    if value is None and not param.required:
+    if value is None and not param.required and not param.multiple:
         return param.default
     if param.options is not None and any(value is option for option in param.options):
         return value  # smartSummarize's true and false, among strings
@@ -165,7 +166,7 @@ def _number(value: Any) -> float:
 
 def _integer(value: Any) -> int:
     number = _number(value)
-    if number != int(number):
+    if number != int(number) or abs(number) > _INTEGER_MAX:
         raise ValueError
     return int(number)
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from tests.render.golden import series as golden
 
+_RETENTION_S = 100 * 86_400  # how far back it reaches, as a store does
+
 
 class Fetched(NamedTuple):
     """The shape of storage.store.Fetched."""
@@ -62,6 +64,9 @@ class MemorySource:
 
     def fetch(self, series: npt.NDArray[np.int32], start: int, until: int, now: int) -> list[Fetched]:
         self.fetches.append((len(series), start, until))
+        start = max(start, now - _RETENTION_S)
+        if start > now or until < start:
+            return []
         by_step: dict[int, list[int]] = {}
         for position, i in enumerate(series):
             by_step.setdefault(self._points[i][1], []).append(position)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import Event
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,7 +18,7 @@ from twisted.python.failure import Failure
 
 from render.api import House
 from render.config import Http
-from render.server import Site, _DaemonPool, _stop
+from render.server import Site
 from tests.render.api.store import MemoryStore, house
 
 FORM = "application/x-www-form-urlencoded"
@@ -253,14 +251,3 @@ def test_pipelined_requests_are_answered_in_their_order() -> None:
         b"GET /version HTTP/1.1\r\nHost: x\r\n\r\nGET /render?target=x HTTP/1.1\r\nHost: x\r\n\r\n" * 2
     )
     assert [answer.body[:1] for answer in client.answers()] == [b'"', b"[", b'"', b"["]
-
-
-def test_threads_that_still_work_do_not_keep_the_process() -> None:
-    pool, done = _DaemonPool(1, 1), Event()
-    pool.start()
-    pool.callInThread(done.wait)
-    started = time.monotonic()
-    _stop(pool)
-    assert time.monotonic() - started < 1.5
-    assert all(thread.daemon for thread in pool.threads)
-    done.set()

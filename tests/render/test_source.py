@@ -61,3 +61,39 @@ def test_nothing_new_is_found_without_a_refresh(tmp_path: Path) -> None:
     assert (len(shared), shared.all_paths(), shared.find("*").paths) == (0, [], [])
     shared.refresh()
     assert (len(shared), shared.all_paths(), shared.find("*").paths) == (1, ["a"], ["a"])
+
+
+def test_a_catalogue_that_the_writer_rewrote_is_read_anew(tmp_path: Path) -> None:
+    writer = Store(tmp_path)
+    shared = SharedStore(Store(tmp_path, writable=False))
+    for i in range(5):
+        put(writer, [f"a.n{i}"])
+    shared.refresh()
+    before = shared.generation
+    writer.close()
+    put(Store(tmp_path), ["a.n5"])  # a writer that starts joins the runs of names
+    shared.refresh()
+    assert shared.generation != before
+    assert shared.find("a.*").paths == shared.all_paths() == [f"a.n{i}" for i in range(6)]
+
+
+def test_one_thread_at_a_time_refreshes(tmp_path: Path) -> None:
+    second = threading.Event()
+    met: list[bool] = []
+
+    class Slow(Store):
+        def refresh(self) -> None:
+            if threading.current_thread().name == "second":
+                second.set()
+            elif threading.current_thread().name == "first":
+                threading.Thread(target=shared.refresh, name="second").start()
+                met.append(second.wait(0.2))
+            super().refresh()
+
+    Store(tmp_path).close()
+    shared = SharedStore(Slow(tmp_path, writable=False))
+    first = threading.Thread(target=shared.refresh, name="first")
+    first.start()
+    first.join()
+    assert met == [False]
+    assert second.wait(10)

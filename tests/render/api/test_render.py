@@ -119,7 +119,9 @@ def test_variables_of_the_request_go_into_templates() -> None:
 
 
 @pytest.mark.parametrize(("factor", "value"), [("0.1", 2.0), ("1", None)])
-def test_the_requests_x_files_factor_decides_which_merged_points_count(factor: str, value: float | None) -> None:
+def test_the_requests_x_files_factor_decides_which_merged_points_count(
+    factor: str, value: float | None
+) -> None:
     window = {"from_": str(START - 60), "until": str(START + 120)}
     response = ask("/render", target="x", maxDataPoints="1", xFilesFactor=factor, **window)
     (series,) = json.loads(response.body)
