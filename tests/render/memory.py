@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from tests.render.golden import series as golden
 
-_RETENTION_S = 100 * 86_400  # how far back it reaches, as a store does
-
 
 class Fetched(NamedTuple):
     """The shape of storage.store.Fetched."""
@@ -25,7 +23,8 @@ class Fetched(NamedTuple):
 class MemorySource:
     """`add` series, then query; `finds` and `fetches` tell what has been asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, retention_s: int | None = None) -> None:
+        self._retention_s = retention_s  # how far back it reaches, as a store does; None = as far as asked
         self._paths: list[str] = []
         self._points: list[tuple[int, int, npt.NDArray[np.float64]]] = []
         self._aggregations: list[str] = []
@@ -33,9 +32,9 @@ class MemorySource:
         self.fetches: list[tuple[int, int, int]] = []  # series, start, until
 
     @classmethod
-    def golden(cls) -> MemorySource:
+    def golden(cls, *, retention_s: int | None = None) -> MemorySource:
         """The series of tests/render/golden/series.py."""
-        source = cls()
+        source = cls(retention_s=retention_s)
         for path, points in golden.SERIES.items():
             source.add(path, points.start, points.step, points.values)
         return source
@@ -64,9 +63,10 @@ class MemorySource:
 
     def fetch(self, series: npt.NDArray[np.int32], start: int, until: int, now: int) -> list[Fetched]:
         self.fetches.append((len(series), start, until))
-        start = max(start, now - _RETENTION_S)
-        if start > now or until < start:
-            return []
+        if self._retention_s is not None:
+            start = max(start, now - self._retention_s)
+            if until < start:
+                return []
         by_step: dict[int, list[int]] = {}
         for position, i in enumerate(series):
             by_step.setdefault(self._points[i][1], []).append(position)

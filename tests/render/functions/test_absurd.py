@@ -13,6 +13,7 @@ from render.functions import REGISTRY
 from tests.render.functions.asking import ask
 from tests.render.memory import MemorySource
 
+SOURCE = MemorySource.golden(retention_s=100 * 86_400)
 Lists = st.sampled_from(
     [
         "servers.*.*",
@@ -44,7 +45,7 @@ Absurd = st.one_of(
 @given(data=st.data())
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_function_with_absurd_arguments_answers_or_says_what_is_wrong(
-    name: str, golden_source: MemorySource, data: st.DataObject
+    name: str, data: st.DataObject
 ) -> None:
     parameters = REGISTRY.functions[name].params
     first = [data.draw(Lists)] if parameters and parameters[0].type.startswith("seriesList") else []
@@ -53,7 +54,7 @@ def test_a_function_with_absurd_arguments_answers_or_says_what_is_wrong(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            for series in ask(golden_source, target):
+            for series in ask(SOURCE, target):
                 assert series.values.ndim == 1, target
                 assert isinstance(series.name, str), target
         except RenderError as error:
