@@ -6,6 +6,7 @@ that dies is started again on the same sockets, so clients wait instead of being
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import select
@@ -46,6 +47,7 @@ _SUMMARIES = {
     "send": "Send metric lines to a server.",
 }
 _STOP_S = 1.8  # what children get to finish after SIGTERM
+_PR_SET_PDEATHSIG = 1
 _BACKOFF_S = (0.1, 0.5, 2.0, 5.0)
 
 
@@ -153,6 +155,11 @@ def serve(
 _reading_settings(serve)
 
 
+def _end_with_parent() -> None:
+    """Have the kernel end this process when its parent is killed: it would hold the ports and the store."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 @dataclass
 class Child:
     """One of the wings' processes: its arguments, and the sockets it is handed as `--<name>-fd N`."""
@@ -172,7 +179,9 @@ class Child:
         handed = {name: at.fileno() for name, at in self.sockets.items()}
         options = [text for name, fd in handed.items() for text in (f"--{name}-fd", str(fd))]
         command = [sys.executable, "-m", "plumbago", *self.arguments, *options, "--ready-fd", str(tell)]
-        self.process = subprocess.Popen(command, pass_fds=(*handed.values(), tell), start_new_session=True)
+        self.process = subprocess.Popen(
+            command, pass_fds=(*handed.values(), tell), start_new_session=True, preexec_fn=_end_with_parent
+        )
         os.close(tell)
 
     def heard(self) -> None:

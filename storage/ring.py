@@ -40,6 +40,7 @@ Floats = npt.NDArray[np.float64]
 _NOTHING = np.iinfo(np.int64).max
 _NONE: Integers = np.empty(0, np.int64)
 _READ_TRIES = 50
+_WELL_IN = 8  # a block's eighth: until then late values still find the block before in its head
 
 
 class Ring:
@@ -185,6 +186,27 @@ class Ring:
         control[HEAD_FIRST + head] = control[HEAD_AFTER + head] = 0
         control[HEAD_STAMP + head] = block + 1
         return True
+
+    def seal_ahead(self, lanes_max: int) -> int:
+        """Seal older heads whose lane is well into the next block; gives how many, at most lanes_max.
+
+        Otherwise all lanes would be sealed when the block after begins, at the same moment.
+        """
+        start = PAGE // WORD
+        heads = (
+            self.words[start : start + self.lanes * HEAD_WORDS]
+            .reshape(self.lanes, HEAD_WORDS)
+            .astype(np.int64)
+        )
+        stamps, after = heads[:, HEAD_STAMP : HEAD_STAMP + 2], heads[:, HEAD_AFTER : HEAD_AFTER + 2]
+        newer = stamps.argmax(axis=1)
+        at = np.arange(self.lanes)
+        follows = stamps[at, newer] == stamps[at, 1 - newer] + 1
+        well_in = after[at, newer] >= self.geometry.block // _WELL_IN
+        due = np.flatnonzero(follows & well_in & (stamps[at, 1 - newer] > 0))[:lanes_max]
+        for lane in due.tolist():
+            self.seal(lane, 1 - int(newer[lane]))
+        return len(due)
 
     def seal(self, lane: int, head: int) -> None:
         """Write a head to its place among the sealed blocks and leave the head empty."""

@@ -132,6 +132,13 @@ class Shard:
         for fine in range(len(self.rings) - 1):
             self._roll_up(fine, *self.rings[fine].take_dirty(self._ratio(fine)))
 
+    def seal_ahead(self, lanes_max: int) -> int:
+        """Seal up to lanes_max heads that are complete, before their place is needed; gives how many."""
+        left = lanes_max
+        for ring in self.rings:
+            left -= ring.seal_ahead(left)
+        return lanes_max - left
+
     def _roll_up_lane(self, fine: int, lane: int) -> None:
         self._roll_up(fine, *self.rings[fine].take_dirty(self._ratio(fine), lane))
 

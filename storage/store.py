@@ -255,6 +255,11 @@ class Store:
         for shard in self._shards.values():
             shard.roll_up()
 
+    def seal_ahead(self, lanes_max: int) -> None:
+        """Seal up to lanes_max complete heads: some at a time, so that no block's end stalls the writer."""
+        for shard in self._shards.values():
+            lanes_max -= shard.seal_ahead(lanes_max)
+
     def fetch(self, series: Series, start: int, until: int, now: int) -> list[Fetched]:
         """The datapoints in (start, until] of series, each on the archive that whisper would choose.
 

@@ -16,7 +16,7 @@ from storage import consolidation
 from storage.errors import UnknownAggregation
 
 if TYPE_CHECKING:
-    from render.plan import Context
+    from render.functions.context import Context
 
 _ALIAS = "Alias"
 _POSITIONS = Param("pos", "integer", multiple=True)

@@ -9,11 +9,12 @@ import numpy as np
 
 from render.errors import ArgumentError
 from render.functions import kernels, measure
+from render.functions.context import Context
 from render.functions.each import each
 from render.functions.registry import SERIES, Param, function
 from render.functions.special import line
 from render.functions.transform import rounded
-from render.functions.window import Context, cut, preview_points
+from render.functions.window import cut, preview_points
 from render.series import Block, Matrix, SeriesList, Tags
 from render.timespec import parse_interval
 from storage import consolidation

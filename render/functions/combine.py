@@ -21,7 +21,7 @@ from render.target import DEFAULT_LIMITS
 from storage.consolidation import Row
 
 if TYPE_CHECKING:
-    from render.plan import Context
+    from render.functions.context import Context
 
 _COMBINE = "Combine"
 # sumSeries as an aggregation is allowed here, hence not the type aggFunc

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from render.functions import measure
+from render.functions.context import Context
 from render.functions.each import each
 from render.functions.registry import SERIES, Param, function
-from render.functions.window import Context
 from render.series import Block, Matrix, SeriesList
 
 _PARAMS = [SERIES, Param("n", "float", required=True)]

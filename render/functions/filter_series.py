@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from render import patterns
 from render.functions import measure
+from render.functions.context import Context
 from render.functions.registry import SERIES, SERIES_LISTS, Param, function
-from render.functions.window import Context
 from render.series import Block, Matrix, SeriesList
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from render.errors import ArgumentError
+from render.functions.context import Context
 from render.functions.registry import SERIES, Param, function
-from render.functions.window import Context
 from render.series import Block, SeriesList, Tags
 from render.timespec import parse_time
 

@@ -7,8 +7,8 @@ import re
 import numpy as np
 
 from render.functions import measure
+from render.functions.context import Context
 from render.functions.registry import SERIES, Param, function
-from render.functions.window import Context
 from render.series import SeriesList
 
 _REVERSE = Param("reverse", "boolean", default=False)

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from render.errors import ArgumentError
 from render.functions import kernels
+from render.functions.context import Context
 from render.functions.each import each
 from render.functions.registry import SERIES, Param, function
-from render.functions.window import Context, check_points
+from render.functions.window import check_points
 from render.series import Block, Matrix, SeriesList, Tags
 
 _STEP = Param("step", "integer", default=60)

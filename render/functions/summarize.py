@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from render.functions import kernels
+from render.functions.context import Context, Expression
 from render.functions.each import each
 from render.functions.registry import SERIES, Param, function
-from render.functions.window import Context, Expression, check_points, floor_to, positive_interval
+from render.functions.window import check_points, floor_to, positive_interval
 from render.series import Block, Matrix, SeriesList
 from storage import consolidation
 from storage.consolidation import Reduced

@@ -7,8 +7,8 @@ from datetime import datetime, tzinfo
 import numpy as np
 
 from render.errors import ArgumentError
+from render.functions.context import Context, Expression
 from render.functions.registry import SERIES, Param, function
-from render.functions.window import Context, Expression
 from render.series import Block, SeriesList
 from render.timespec import parse_interval, parse_time
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from render.errors import ArgumentError
 from render.functions import kernels
+from render.functions.context import Context
 from render.functions.each import each
 from render.functions.registry import SERIES, Param, function
-from render.functions.window import Context
 from render.series import Block, Matrix, SeriesList, Tags
 from render.timespec import parse_interval
 

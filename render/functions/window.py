@@ -1,46 +1,18 @@
-"""Time in series functions: what a context is, which intervals can be, a window cut back after widening."""
+"""Time in series functions: which intervals can be, a window cut back after widening."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta, tzinfo
-from typing import Protocol
 
 from render.errors import ArgumentError, TooMuch
-from render.series import Block, SeriesList
+from render.functions.context import Context
+from render.series import Block
 from render.timespec import parse_interval
 
 # of one series that a function makes up; 1 s a point is eleven days
 POINTS_MAX = 1_000_000
 VALUES_MAX = 100_000_000  # of series of one step, 8 bytes each; a request reads as many by default
 _UNITS = ("seconds", "minutes", "hours", "days", "months", "years")
-
-
-class Context(Protocol):
-    """What series functions need of a request."""
-
-    @property
-    def start(self) -> int: ...  # epoch seconds; the first datapoint lies after it
-
-    @property
-    def until(self) -> int: ...
-
-    @property
-    def now(self) -> int: ...
-
-    @property
-    def zone(self) -> tzinfo: ...
-
-    @property
-    def x_files_factor(self) -> float | None: ...
-
-
-class Expression(Protocol):
-    """A lazy function's first argument: not evaluated yet."""
-
-    @property
-    def text(self) -> str: ...
-
-    def evaluate(self, *, start: int, until: int) -> SeriesList: ...
 
 
 def positive_interval(function: str, argument: str, text: str) -> int:

@@ -78,6 +78,22 @@ def test_a_killed_receiver_loses_nothing_it_had_taken_and_is_started_again(serve
     assert server.values("sumSeries(k.*)")["sumSeries(k.*)"][-1] == sum(range(5000))
 
 
+def test_children_end_when_their_parent_is_killed(server: Server, tmp_path: Path) -> None:
+    assert len(server.children()) == 2
+    server.stop(signal.SIGKILL)
+    again = eventually(lambda: restarted(tmp_path / "data"), 20)
+    assert again.stop()[0] == 0
+
+
+def restarted(data: Path) -> Server | None:
+    """A new server on the folder; None while another process still holds it."""
+    try:
+        return Server(data)
+    except AssertionError as error:
+        assert "in use by another writer" in str(error)  # noqa: PT017  # else it is a failure
+        return None
+
+
 def test_a_killed_renderer_is_started_again(server: Server) -> None:
     os.kill(server.children()["render"], signal.SIGKILL)
     eventually(lambda: server.ask("/version")[0] == 200, 30)
@@ -126,7 +142,7 @@ def test_a_bad_configuration_says_file_line_and_key(tmp_path: Path, name: str, t
     (tmp_path / name).write_text(text)
     done = plumbago(
         "serve", "--config", str(tmp_path), "--data", str(tmp_path / "d"),
-        *("--line-port", "0", "--pickle-port", "0") if name != "plumbago.toml" else (),
+        *("--line-port", "0", "--pickle-port", "0", "--http-port", "0") if name != "plumbago.toml" else (),
     )  # fmt: skip
     assert done.returncode == 1
     assert said in done.stderr

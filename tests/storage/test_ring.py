@@ -100,6 +100,19 @@ def test_a_late_value_beside_sealed_ones_changes_only_its_slot(tmp_path: Path) -
     assert got[1].tolist() == [2.0] * 5 + [7.0] + [2.0] * 34
 
 
+def test_heads_are_sealed_ahead_some_at_a_time_and_read_as_before(tmp_path: Path) -> None:
+    one = ring(tmp_path, 3 * LANE_ROWS)
+    rows = [0, LANE_ROWS, 2 * LANE_ROWS]
+    block = one.geometry.block
+    first = 10 * block
+    for slot in range(first, first + block + 1):
+        write(one, rows, [slot] * 3, [float(slot)] * 3)
+    before = read(one, rows, first, block + 1)
+    assert [one.seal_ahead(2), one.seal_ahead(2), one.seal_ahead(2)] == [2, 1, 0]
+    np.testing.assert_array_equal(read(one, rows, first, block + 1), before)
+    assert [int(one._stamps(lane)[10 % one.geometry.places]) for lane in range(3)] == [11] * 3
+
+
 def test_a_late_value_of_a_block_that_was_sealed_early_is_not_hidden_by_an_empty_head(tmp_path: Path) -> None:
     one = ring(tmp_path, 1)
     write(one, [0] * 3, [100, 110, 120], [1.0, 2.0, 3.0])

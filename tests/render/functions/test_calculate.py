@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from render.errors import ArgumentError
 from storage import consolidation
 from tests.render.functions.asking import ask, holding, values
-from tests.render.golden.compare import answers, difference
+from tests.render.golden.compare import golden_test
 from tests.render.golden.series import START, UNTIL
 from tests.render.memory import MemorySource
 
@@ -30,20 +29,7 @@ DEPARTURES = {
     "stdev(servers.web1.cpu,0)": "there is no such window; there nothing but missing points",
     'movingWindow(servers.web1.cpu,5,"first")': "every aggregation of storage can be used, there only some",
 }
-GOLDEN = answers("calculate")
-
-
-@pytest.mark.parametrize("answer", GOLDEN, ids=lambda answer: answer["target"])
-def test_we_answer_as_graphite_web_does(answer: dict[str, Any], golden_source: MemorySource) -> None:
-    found = difference(answer, golden_source)
-    if answer["target"] in DEPARTURES:
-        assert found is not None, "this is no departure any more"
-    else:
-        assert found is None
-
-
-def test_every_departure_is_of_a_target_that_is_asked() -> None:
-    assert set(DEPARTURES) <= {answer["target"] for answer in GOLDEN}
+test_we_answer_as_graphite_web_does = golden_test("calculate", DEPARTURES)
 
 
 ROW = st.lists(st.one_of(st.none(), st.integers(-5, 5).map(float)), min_size=1, max_size=25)

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from render.errors import ArgumentError
 from tests.render.functions.asking import ask, holding
-from tests.render.golden.compare import answers, difference
+from tests.render.golden.compare import golden_test
 from tests.render.golden.series import START
-from tests.render.memory import MemorySource
 
 # target → why we answer otherwise than graphite-web 1.1.10
 DEPARTURES = {
@@ -17,20 +14,7 @@ DEPARTURES = {
     "mostDeviant(odd.*,10)": "too large is infinite; there an OverflowError",
     'useSeriesAbove(servers.*.requests,300,"requests","cpu")': "gaps do not count; there a TypeError",
 }
-GOLDEN = answers("filter_series")
-
-
-@pytest.mark.parametrize("answer", GOLDEN, ids=lambda answer: answer["target"])
-def test_we_answer_as_graphite_web_does(answer: dict[str, Any], golden_source: MemorySource) -> None:
-    found = difference(answer, golden_source)
-    if answer["target"] in DEPARTURES:
-        assert found is not None, "this is no departure any more"
-    else:
-        assert found is None
-
-
-def test_every_departure_is_of_a_target_that_is_asked() -> None:
-    assert set(DEPARTURES) <= {answer["target"] for answer in GOLDEN}
+test_we_answer_as_graphite_web_does = golden_test("filter_series", DEPARTURES)
 
 
 def test_series_without_datapoints_pass_where_no_number_would_be_above() -> None:

@@ -6,16 +6,11 @@ import pytest
 
 from render.errors import ArgumentError
 from tests.render.functions.asking import ask, holding
-from tests.render.golden.compare import answers, difference
+from tests.render.golden.compare import answers, golden_test
 from tests.render.memory import MemorySource
 
 GOLDEN = answers("graph")
-
-
-@pytest.mark.parametrize("answer", GOLDEN, ids=lambda answer: answer["target"])
-def test_we_answer_as_graphite_web_does(answer: dict[str, Any], golden_source: MemorySource) -> None:
-    found = difference(answer, golden_source)
-    assert found is None
+test_we_answer_as_graphite_web_does = golden_test("graph")
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,14 @@
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.render.functions.asking import ask, holding
-from tests.render.golden.compare import answers, difference
+from tests.render.golden.compare import golden_test
 from tests.render.golden.series import START
 from tests.render.memory import MemorySource
 
-GOLDEN = answers("sorting")
-
-
-@pytest.mark.parametrize("answer", GOLDEN, ids=lambda answer: answer["target"])
-def test_we_answer_as_graphite_web_does(answer: dict[str, Any], golden_source: MemorySource) -> None:
-    found = difference(answer, golden_source)
-    assert found is None
+test_we_answer_as_graphite_web_does = golden_test("sorting")
 
 
 @settings(deadline=None)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -12,9 +11,8 @@ from hypothesis import strategies as st
 from render.errors import ArgumentError, TooMuch
 from storage import consolidation
 from tests.render.functions.asking import ask, holding, values
-from tests.render.golden.compare import answers, difference
+from tests.render.golden.compare import golden_test
 from tests.render.golden.series import START
-from tests.render.memory import MemorySource
 
 _END = "a series ends after its last interval; there with its begin, and datapoints are the same"
 # target → why we answer otherwise than graphite-web 1.1.10
@@ -22,20 +20,7 @@ DEPARTURES = {
     "compressPeriodicGaps(odd.spots)": _END,
     "compressPeriodicGaps(servers.web3.requests)": _END,
 }
-GOLDEN = answers("summarize")
-
-
-@pytest.mark.parametrize("answer", GOLDEN, ids=lambda answer: answer["target"])
-def test_we_answer_as_graphite_web_does(answer: dict[str, Any], golden_source: MemorySource) -> None:
-    found = difference(answer, golden_source)
-    if answer["target"] in DEPARTURES:
-        assert found is not None, "this is no departure any more"
-    else:
-        assert found is None
-
-
-def test_every_departure_is_of_a_target_that_is_asked() -> None:
-    assert set(DEPARTURES) <= {answer["target"] for answer in GOLDEN}
+test_we_answer_as_graphite_web_does = golden_test("summarize", DEPARTURES)
 
 
 ROW = st.lists(st.one_of(st.none(), st.integers(-5, 5).map(float)), min_size=1, max_size=40)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from render.errors import ArgumentError, InvalidTime
 from tests.render.functions.asking import ask, holding, values
-from tests.render.golden.compare import answers, difference
+from tests.render.golden.compare import golden_test
 from tests.render.golden.series import START, UNTIL
 from tests.render.memory import MemorySource
 
@@ -22,20 +21,7 @@ DEPARTURES = {
     'timeSlice(coarse.*,"1600000650","1600001250")': _OWN_TIME,
     'sumSeries(timeSlice(servers.*.cpu,"1600000590","1600001070"))': _OWN_TIME,
 }
-GOLDEN = answers("timeshift")
-
-
-@pytest.mark.parametrize("answer", GOLDEN, ids=lambda answer: answer["target"])
-def test_we_answer_as_graphite_web_does(answer: dict[str, Any], golden_source: MemorySource) -> None:
-    found = difference(answer, golden_source)
-    if answer["target"] in DEPARTURES:
-        assert found is not None, "this is no departure any more"
-    else:
-        assert found is None
-
-
-def test_every_departure_is_of_a_target_that_is_asked() -> None:
-    assert set(DEPARTURES) <= {answer["target"] for answer in GOLDEN}
+test_we_answer_as_graphite_web_does = golden_test("timeshift", DEPARTURES)
 
 
 @settings(deadline=None)

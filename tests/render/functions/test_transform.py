@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from render.errors import ArgumentError
 from render.functions import REGISTRY
 from tests.render.functions.asking import ask, holding, values
-from tests.render.golden.compare import answers, difference
+from tests.render.golden.compare import golden_test
 from tests.render.golden.series import START
 from tests.render.memory import MemorySource
 
@@ -27,20 +25,7 @@ DEPARTURES = {
     "transformNull(servers.web2.cpu,0,coarse.c2)": _BY_TIME,
     "transformNull(coarse.c2,0,servers.web3.cpu)": _BY_TIME,
 }
-GOLDEN = answers("transform")
-
-
-@pytest.mark.parametrize("answer", GOLDEN, ids=lambda answer: answer["target"])
-def test_we_answer_as_graphite_web_does(answer: dict[str, Any], golden_source: MemorySource) -> None:
-    found = difference(answer, golden_source)
-    if answer["target"] in DEPARTURES:
-        assert found is not None, "this is no departure any more"
-    else:
-        assert found is None
-
-
-def test_every_departure_is_of_a_target_that_is_asked() -> None:
-    assert set(DEPARTURES) <= {answer["target"] for answer in GOLDEN}
+test_we_answer_as_graphite_web_does = golden_test("transform", DEPARTURES)
 
 
 TRANSFORMS = sorted(

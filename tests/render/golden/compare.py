@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import pytest
 
 from render.errors import RenderError
 from render.plan import render
@@ -17,12 +20,32 @@ from tests.render.memory import MemorySource
 
 HERE = Path(__file__).parent
 TOLERANCE = 1e-9
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def answers(family: str) -> list[dict[str, Any]]:
     """graphite-web's, one a target."""
     found: list[dict[str, Any]] = json.loads((HERE / f"{family}.json").read_text())
     return found
+
+
+def golden_test(family: str, departures: Mapping[str, str] = NONE) -> Callable[..., None]:
+    """A test, one a target of the family, that we answer as graphite-web does.
+
+    `departures` are the targets that we answer otherwise, and why; one that differs no more fails.
+    """
+    golden_answers = answers(family)
+    assert set(departures) <= {answer["target"] for answer in golden_answers}
+
+    @pytest.mark.parametrize("answer", golden_answers, ids=lambda answer: answer["target"])
+    def test(answer: dict[str, Any], golden_source: MemorySource) -> None:
+        found = difference(answer, golden_source)
+        if answer["target"] in departures:
+            assert found is not None, "this is no departure any more"
+        else:
+            assert found is None
+
+    return test
 
 
 def difference(answer: Mapping[str, Any], source: MemorySource) -> str | None:
