@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import math
 import os
 import select
 import signal
@@ -23,7 +24,7 @@ from typing import Any
 
 import click
 
-from carbon.cli import COLLECT_HOST, HOST, LINE_PORT, PICKLE_PORT, address, bind, bind_line
+from carbon.cli import COLLECT_HOST, HOST, LINE_PORT, PICKLE_PORT, SYNC, address, bind, bind_line
 from render.cli import HTTP_PORT
 from storage.cli import CONFIG, DATA, is_store, one_line_errors
 
@@ -131,15 +132,18 @@ def settings(path: Path) -> dict[str, Any]:
 @PICKLE_PORT
 @HTTP_PORT
 @COLLECT_HOST
+@SYNC
 @one_line_errors
 def serve(
-    data: Path, config: Path | None, host: str, line_port: int, pickle_port: int, http_port: int, collect_host: bool
+    data: Path, config: Path | None, host: str, line_port: int, pickle_port: int, http_port: int,
+    collect_host: bool, sync: float,
 ) -> None:  # fmt: skip
     """Take metrics in and answer queries: receiver and renderer, supervised."""
     line, udp = bind_line(host, line_port)
     pickle, http = bind(host, pickle_port, "--pickle-port"), bind(host, http_port, "--http-port")
     common = ["--data", str(data), *(["--config", str(config)] if config else [])]
     receive = ["receive", *common, "--collect-host" if collect_host else "--no-collect-host"]
+    receive += ["--sync", "off" if sync == math.inf else str(sync)]
     children = [
         Child(
             "receiver", receive, {"line": line, "udp": udp, "pickle": pickle}, makes_store=not is_store(data)

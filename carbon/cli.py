@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import sys
@@ -44,6 +45,37 @@ COLLECT_HOST = click.option(
 )
 
 
+class _Sync(click.ParamType):  # type: ignore[type-arg]  # generic to mypy, not to older clicks
+    """always → 0, off → inf, seconds as they are."""
+
+    name = "always|SECONDS|off"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            seconds = (
+                {"always": 0.0, "off": math.inf}[str(value)]
+                if value in ("always", "off")
+                else float(str(value))
+            )
+        except ValueError:
+            seconds = -1.0
+        if not seconds >= 0:
+            self.fail(f"{value!r} is none of always, off, or a number of seconds", param, ctx)
+        return seconds
+
+
+SYNC = click.option(
+    "--sync",
+    type=_Sync(),
+    default="5",
+    show_default=True,
+    envvar="PLUMBAGO_SYNC",
+    help="When to wait for the disk: what a power cut may cost.",
+)
+
+
 @click.command()
 @DATA
 @CONFIG
@@ -51,13 +83,14 @@ COLLECT_HOST = click.option(
 @LINE_PORT
 @PICKLE_PORT
 @COLLECT_HOST
+@SYNC
 @click.option("--line-fd", type=int, hidden=True)
 @click.option("--udp-fd", type=int, hidden=True)
 @click.option("--pickle-fd", type=int, hidden=True)
 @click.option("--ready-fd", type=int, hidden=True)
 @one_line_errors
 def receive(
-    data: Path, config: Path | None, host: str, line_port: int, pickle_port: int, collect_host: bool,
+    data: Path, config: Path | None, host: str, line_port: int, pickle_port: int, collect_host: bool, sync: float,
     line_fd: int | None, udp_fd: int | None, pickle_fd: int | None, ready_fd: int | None,
 ) -> None:  # fmt: skip
     """Run the receiver alone: take metrics in and store them."""
@@ -67,7 +100,7 @@ def receive(
     else:
         line, udp = bind_line(host, line_port)
         pickle = bind(host, pickle_port, "--pickle-port")
-    _run(data, config, {"line": line, "udp": udp, "pickle": pickle}, collect_host, ready_fd)
+    _run(data, config, {"line": line, "udp": udp, "pickle": pickle}, collect_host, sync, ready_fd)
 
 
 def _run(
@@ -75,13 +108,17 @@ def _run(
     config: Path | None,
     sockets: dict[str, socket.socket],
     collect_host: bool,
+    sync: float,
     ready_fd: int | None,
 ) -> None:
     from carbon.service import Receiver, run
     from storage.schema import Rules
     from storage.store import Store
 
-    receiver = Receiver(Store(data, Rules.load(config)), config, sockets, collect_host=collect_host)
+    store = Store(data, Rules.load(config), durable=sync != math.inf)
+    receiver = Receiver(
+        store, config, sockets, collect_host=collect_host, sync_s=None if sync == math.inf else sync
+    )
     ports = " ".join(f"{name}={address(at)}" for name, at in sockets.items())
 
     def ready() -> None:

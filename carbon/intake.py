@@ -24,9 +24,17 @@ class Intake:
     """The pipeline's end. `now` gives epoch seconds."""
 
     def __init__(
-        self, store: Store, names: NameTable, stats: Stats, now: Callable[[], float] = time.time
+        self,
+        store: Store,
+        names: NameTable,
+        stats: Stats,
+        now: Callable[[], float] = time.time,
+        *,
+        sync_each: bool = False,
     ) -> None:
+        """`sync_each`: wait for the disk after every batch."""
         self._store, self._names, self._stats, self.now = store, names, stats, now
+        self._sync_each = sync_each
 
     def accept(self, batch: Batch | None, listener: str) -> None:
         """Store a batch's datapoints."""
@@ -45,6 +53,8 @@ class Intake:
         for reason, count in dropped._asdict().items():
             stats.reject(_DROPPED[reason], count, source=listener)
         stats.committed += len(series) - dropped.total
+        if self._sync_each:
+            self._store.sync()
         stats.updates += 1
         stats.update_s += time.perf_counter() - started
 

@@ -7,6 +7,7 @@ Readers see a new run through `changed()`; runs are only ever appended, but for 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -89,6 +90,15 @@ class Catalogue:
 
     def _has_tables(self) -> bool:
         return bool(self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone())
+
+    def sync(self) -> None:
+        """Wait until the names that were added are on the disk."""
+        log = self.path.with_name(self.path.name + "-wal")
+        for path in (log, self.path):
+            if path.exists():
+                file = os.open(path, os.O_RDWR)
+                os.fdatasync(file)
+                os.close(file)
 
     def close(self) -> None:
         self._db.close()

@@ -4,7 +4,8 @@ A ring holds one archive (step, points) of the series of one shard, in `shards/<
 All numbers are little-endian. Time is cut into slots (`slot = timestamp // step`) and blocks of B slots
 (`block = slot // B`); the timestamps themselves are not stored, they follow from the place.
 
-    file    = header · heads' page · lane 0 · lane 1 · …     up to 64 lanes, appended when their first row is taken
+    file    = header · heads' page · record 0 · record 1 · lane 0 · lane 1 · …
+              up to 64 lanes, appended when their first row is taken
     header  = 4,096 bytes:
               0   8  magic "PBGORING"
               8   4  version (1)                    12  4  CRC-32 of bytes 16 … 4095
@@ -16,6 +17,8 @@ All numbers are little-endian. Time is cut into slots (`slot = timestamp // step
     page      0, 1  stamp of head 0, 1              2, 3  slot after the last of head 0, 1
               4     seals begun + seals ended (odd: one is under way)
               5, 6  first slot of head 0, 1         7     zero
+    record  = a copy of the heads' page as it was synced (see durable.py); word 7 of lane 0 is its number, that of
+              lane 1 the CRC-32 of the page with that word zero; number n is written to record n % 2
     lane    = stamps · head 0 · head 1 · place 0 … place P-1       512 rows of the shard
     stamps  = words of 8 bytes, padded to a page: the stamp of place 0 … P-1
     head    = float64 [B][512]   time-major: one slot of all the lane's rows is one 4 KiB page
@@ -48,7 +51,9 @@ SHARD_ROWS = LANE_ROWS * LANES_MAX
 NAN_BITS = 0x7FF8000000000000
 
 HEAD_STAMP, HEAD_AFTER, SEALS, HEAD_FIRST, HEAD_WORDS = 0, 2, 4, 5, 8  # words of a lane on the heads' page
-LANES_START = 2 * PAGE
+RECORD_NUMBER, RECORD_CRC = 7, HEAD_WORDS + 7  # words of a record's page
+RECORDS_START = 2 * PAGE
+LANES_START = 4 * PAGE
 
 _HEADER = struct.Struct("<8sIIIIQIIQI")
 _TEXT_MAX = PAGE - _HEADER.size

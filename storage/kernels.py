@@ -126,12 +126,13 @@ def reduce_columns(code, values, out, known):  # type: ignore[no-untyped-def]
 
 # --- ring files: `words` is the whole file as uint64, geometry as format.Geometry.for_kernel gives it ---
 
-_HEADS = format.PAGE // format.WORD  # where the heads' page begins
-_LANES = format.LANES_START // format.WORD
-_HEAD_WORDS = format.HEAD_WORDS
-_ROWS = format.LANE_ROWS
-_NAN = np.uint64(format.NAN_BITS)
-_FIRST, _AFTER, _SEALS = format.HEAD_FIRST, format.HEAD_AFTER, format.SEALS
+# As numbers, checked against format.py: the compiler's cache is renewed when this file changes, not when that does.
+_HEADS, _LANES, _HEAD_WORDS, _ROWS = 512, 2048, 8, 512
+_AFTER, _SEALS, _FIRST = 2, 4, 5
+_NAN = np.uint64(0x7FF8000000000000)
+assert (_HEADS, _LANES) == (format.PAGE // format.WORD, format.LANES_START // format.WORD)
+assert (_HEAD_WORDS, _ROWS, int(_NAN)) == (format.HEAD_WORDS, format.LANE_ROWS, format.NAN_BITS)
+assert (_AFTER, _SEALS, _FIRST) == (format.HEAD_AFTER, format.SEALS, format.HEAD_FIRST)
 
 
 @njit(nogil=True, cache=True)

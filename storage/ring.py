@@ -11,12 +11,14 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from storage import format, kernels
+from storage.durable import Sealed, Sync, last_record
 from storage.errors import CorruptRing
 from storage.format import (
     HEAD_AFTER,
@@ -28,6 +30,7 @@ from storage.format import (
     LANES_START,
     NAN_BITS,
     PAGE,
+    RECORDS_START,
     SEALS,
     WORD,
     Geometry,
@@ -59,15 +62,28 @@ class Ring:
         self.overtaken = 0  # values refused because a newer block had taken their block's place
         self._low = np.full(LANES_MAX, _NOTHING)
         self._high = np.full(LANES_MAX, -1)
+        self.durable = False  # whether a sync waits for the disk
+        self._changed = False  # since the last sync
+        self._sealed: dict[
+            tuple[int, int], int
+        ] = {}  # (lane, place) → block that lies there, not yet stamped
+        self._sync_lock = Lock()
         self._map()
+        self._syncs = last_record(os.pread(self._fd, 2 * PAGE, RECORDS_START))[1]
 
     @classmethod
     def create(cls, path: Path, geometry: Geometry, schema: dict[str, Any]) -> Ring:
         """Make the file whole under another name first: a crash leaves a ring or none."""
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".new")
-        unfinished.write_bytes(format.encode_header(geometry, schema) + bytes(PAGE))  # and the heads' page
+        with unfinished.open("wb") as file:
+            file.write(format.encode_header(geometry, schema) + bytes(3 * PAGE))  # no heads, no record
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(unfinished, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
         return cls(path, writable=True)
 
     def close(self) -> None:
@@ -76,31 +92,31 @@ class Ring:
 
     def _map(self) -> None:
         size = os.fstat(self._fd).st_size
-        whole = LANES_START + (size - LANES_START) // self.geometry.lane_bytes * self.geometry.lane_bytes
-        if whole != size and not self._writable:
-            size = whole  # a lane is being added: its rows are not in the catalogue yet
-        elif whole != size:
-            raise CorruptRing(
-                str(self.path), size, f"the last lane is cut short: {size - whole} bytes of it are there"
-            )
+        if size < LANES_START:
+            raise CorruptRing(str(self.path), size, "the file ends before its first lane")
+        self.lanes = (
+            size - LANES_START
+        ) // self.geometry.lane_bytes  # one that is being added does not count yet
         access = mmap.ACCESS_WRITE if self._writable else mmap.ACCESS_READ
-        mapped = mmap.mmap(self._fd, size, access=access)
+        mapped = mmap.mmap(self._fd, self.geometry.lane_offset(self.lanes), access=access)
         # without it, the first touch of a strip reads megabytes of empty file ahead: 1.6 ms instead of 9 µs
         mapped.madvise(mmap.MADV_RANDOM)
         self.words = np.frombuffer(mapped, np.uint64)
-        self.lanes = (size - LANES_START) // self.geometry.lane_bytes
 
     def make_room(self, rows: int) -> None:
-        """Add lanes until there are `rows` rows. Space for heads is reserved now: a full disk is an OSError here
-        and not a SIGBUS when a value is written to the map."""
+        """Add lanes, or complete one that is cut short, until there are `rows` rows.
+
+        Space for heads is reserved now: a full disk is an OSError here and not a SIGBUS when a value is written.
+        """
         lanes = -(-rows // LANE_ROWS)
+        size = os.fstat(self._fd).st_size
         for lane in range(self.lanes, lanes):
             start = self.geometry.lane_offset(lane)
             try:
                 os.posix_fallocate(self._fd, start, self.geometry.stamps_bytes + 2 * self.geometry.unit_bytes)
                 os.ftruncate(self._fd, start + self.geometry.lane_bytes)
             except OSError:
-                os.ftruncate(self._fd, start)
+                os.ftruncate(self._fd, max(size, start))
                 raise
         if lanes > self.lanes:
             self._map()
@@ -113,6 +129,7 @@ class Ring:
 
         Gives the indices of those that went to sealed blocks: `dirty` does not tell of them.
         """
+        self._changed = True
         bits = np.ascontiguousarray(values).view(np.uint64)
         late = np.empty(len(rows), np.int64)
         left = kernels.write_heads(
@@ -125,6 +142,7 @@ class Ring:
             self._write_block(lane, block, at, rows, slots, bits)
             for lane, block, at in self._by_block(rows, slots, late)
         ]
+        self._changed = True  # a sync that made way for a head came before the values in it
         return np.concatenate(sealed)
 
     def _by_block(
@@ -156,11 +174,16 @@ class Ring:
                 np.empty(len(at), np.int64),
             )
             return at[:0]
-        if int(self._stamps(lane)[block % self.geometry.places]) > block + 1:
+        place = block % self.geometry.places
+        if max(int(self._stamps(lane)[place]), self._sealed.get((lane, place), -1) + 1) > block + 1:
             self.overtaken += len(at)
             return at[:0]
         self._write_sealed(lane, block, rows[at] % LANE_ROWS, slots[at] % self.geometry.block, bits[at])
         return at
+
+    def _all_heads(self) -> Bits:
+        """The heads' page: (lanes, words)."""
+        return self.words[PAGE // WORD : 2 * PAGE // WORD].reshape(LANES_MAX, HEAD_WORDS)
 
     def _heads(self, lane: int) -> Bits:
         """The lane's words on the heads' page."""
@@ -178,72 +201,176 @@ class Ring:
         stamp, newest = int(control[head]), int(control[:2].max())
         if stamp == block + 1:
             return True
-        sealed = int(self._stamps(lane)[block % self.geometry.places]) == block + 1
-        if block + 1 < newest - 1 or sealed:
+        if block + 1 < newest - 1 or self._is_sealed(lane, block):
             return False
         if stamp:
             self.seal(lane, head)
+            self.seal_ahead(LANES_MAX)  # the other lanes are as far: one sync for all
+            self.sync()
         control[HEAD_FIRST + head] = control[HEAD_AFTER + head] = 0
         control[HEAD_STAMP + head] = block + 1
         return True
+
+    def _is_sealed(self, lane: int, block: int) -> bool:
+        stamp = int(self._stamps(lane)[block % self.geometry.places])
+        return stamp == block + 1 or self._sealed.get((lane, block % self.geometry.places), -1) == block
 
     def seal_ahead(self, lanes_max: int) -> int:
         """Seal older heads whose lane is well into the next block; gives how many, at most lanes_max.
 
         Otherwise all lanes would be sealed when the block after begins, at the same moment.
         """
-        start = PAGE // WORD
-        heads = (
-            self.words[start : start + self.lanes * HEAD_WORDS]
-            .reshape(self.lanes, HEAD_WORDS)
-            .astype(np.int64)
-        )
+        heads = self._all_heads()[: self.lanes].astype(np.int64)
         stamps, after = heads[:, HEAD_STAMP : HEAD_STAMP + 2], heads[:, HEAD_AFTER : HEAD_AFTER + 2]
         newer = stamps.argmax(axis=1)
         at = np.arange(self.lanes)
-        follows = stamps[at, newer] == stamps[at, 1 - newer] + 1
+        older = stamps[at, 1 - newer]
+        follows = (stamps[at, newer] == older + 1) & (older > 0)
         well_in = after[at, newer] >= self.geometry.block // _WELL_IN
-        due = np.flatnonzero(follows & well_in & (stamps[at, 1 - newer] > 0))[:lanes_max]
-        for lane in due.tolist():
+        due = [
+            lane
+            for lane in np.flatnonzero(follows & well_in).tolist()
+            if not self._in_place(lane, int(older[lane]))
+        ]
+        for lane in due[:lanes_max]:
             self.seal(lane, 1 - int(newer[lane]))
-        return len(due)
+        return len(due[:lanes_max])
+
+    def _in_place(self, lane: int, stamp: int) -> bool:
+        return self._sealed.get((lane, (stamp - 1) % self.geometry.places), -1) == stamp - 1
 
     def seal(self, lane: int, head: int) -> None:
-        """Write a head to its place among the sealed blocks and leave the head empty."""
+        """Write a head to its place among the sealed blocks; the next sync stamps the place and frees the head."""
         self.before_seal(lane)
-        control, stamps, geometry = self._heads(lane), self._stamps(lane), self.geometry
-        stamp, first, after = (int(control[word + head]) for word in (HEAD_STAMP, HEAD_FIRST, HEAD_AFTER))
-        place = (stamp - 1) % geometry.places
-        if int(stamps[place]) > stamp:
-            control[head] = (
-                0  # a late value has already begun a newer block there: this one is past the archive
+        control, stamps = self._heads(lane), self._stamps(lane)
+        stamp = int(control[HEAD_STAMP + head])
+        place = (stamp - 1) % self.geometry.places
+        if max(int(stamps[place]), self._sealed.get((lane, place), -1) + 1) > stamp:
+            control[HEAD_STAMP + head] = (
+                0  # late values have begun a newer block there: this one is past the archive
             )
             return
-        used = min(LANE_ROWS, self.rows_used - lane * LANE_ROWS)
+        if int(stamps[place]) != stamp:
+            stamps[place] = 0
+        self._pwrite(self._turned(lane, head), self.geometry.place_offset(lane, place))
+        self._sealed[lane, place] = stamp - 1
+        self._changed = True
+
+    def _turned(self, lane: int, head: int) -> Bits:
+        """A head's values as its place holds them: (rows in use, slots)."""
+        control, geometry = self._heads(lane), self.geometry
+        first, after = int(control[HEAD_FIRST + head]), int(control[HEAD_AFTER + head])
         start = (geometry.lane_offset(lane) + geometry.stamps_bytes + head * geometry.unit_bytes) // WORD
         strips = self.words[start : start + geometry.block * LANE_ROWS].reshape(geometry.block, LANE_ROWS)
-        turned = np.zeros((used, geometry.block), np.uint64)
-        turned[:, first:after] = strips[first:after, :used].T
-        control[SEALS] += np.uint64(1)
-        stamps[place] = 0
-        self._pwrite(turned, geometry.place_offset(lane, place))
-        stamps[place] = stamp
-        control[head] = 0
-        control[SEALS] += np.uint64(1)
+        turned = np.zeros((self._rows_of(lane), geometry.block), np.uint64)
+        turned[:, first:after] = strips[first:after, : len(turned)].T
+        return turned
+
+    def _rows_of(self, lane: int) -> int:
+        return min(LANE_ROWS, self.rows_used - lane * LANE_ROWS)
+
+    # --- syncing: see durable.py ---
+
+    def begin_sync(self) -> Sync | None:
+        """What is to be synced now; None if nothing has changed since the last one."""
+        if not self._changed:
+            return None
+        self._changed = False
+        sealed = [
+            Sealed(lane, block, self.geometry.lane_offset(lane) // WORD + place)
+            for (lane, place), block in self._sealed.items()
+        ]
+        for one in sealed:
+            self._bring_up(one)
+        self._syncs += 1
+        heads = self._all_heads().copy()
+        return Sync(self._fd, self.words, heads, sealed, self._syncs, self.wait, self._sync_lock)
+
+    def end_sync(self, sync: Sync) -> None:
+        """Free the heads of the blocks that the sync has brought to their places."""
+        for one in sync.sealed:
+            if self._sealed.get((one.lane, one.block % self.geometry.places), -1) != one.block:
+                continue  # another sync has done so
+            control = self._heads(one.lane)
+            self._bring_up(one)
+            control[SEALS] += np.uint64(1)
+            control[HEAD_STAMP + one.block % 2] = 0
+            control[SEALS] += np.uint64(1)
+            del self._sealed[one.lane, one.block % self.geometry.places]
+
+    def sync(self) -> None:
+        """Begin, run and end in one go."""
+        sync = self.begin_sync()
+        if sync is not None:
+            sync.run()
+            self.end_sync(sync)
+
+    def wait(self) -> None:
+        """Until all that was written is on the disk, if the ring is durable."""
+        if self.durable:
+            os.fdatasync(self._fd)
+
+    def _bring_up(self, one: Sealed) -> None:
+        """Write to its place what came into a head after it was sealed."""
+        offset = self.geometry.place_offset(one.lane, one.block % self.geometry.places)
+        turned = self._turned(one.lane, one.block % 2)
+        if not np.array_equal(turned.reshape(-1), self.words[offset // WORD : offset // WORD + turned.size]):
+            self._pwrite(turned, offset)
+
+    def recover(self, rows: int) -> None:
+        """Go back to the last record, after a power cut, for a shard of which the catalogue knows `rows` rows.
+
+        Whatever came after it may be half on the disk; nothing of it is believed.
+        """
+        lanes = -(-rows // LANE_ROWS)
+        size = os.fstat(self._fd).st_size
+        whole = min(lanes, max(0, size - LANES_START) // self.geometry.lane_bytes)
+        os.ftruncate(self._fd, max(LANES_START, self.geometry.lane_offset(whole)))
+        self._map()
+        heads, self._syncs = last_record(os.pread(self._fd, 2 * PAGE, RECORDS_START))
+        heads[whole:] = 0
+        heads[:, SEALS] = 0
+        self._all_heads()[:] = heads
+        self.rows_used = rows
+        for lane in range(whole):
+            self._forget_expired(lane)
+        if rows % LANE_ROWS and whole == lanes:
+            self._clear_rows(lanes - 1, rows % LANE_ROWS)
+
+    def _forget_expired(self, lane: int) -> None:
+        """Clear stamps of blocks whose places the newest blocks may have begun to take."""
+        stamps, newest = self._stamps(lane), int(self._heads(lane)[:2].max())
+        stamps[(stamps > 0) & (stamps.astype(np.int64) < newest - self.geometry.places + 1)] = 0
+
+    def _clear_rows(self, lane: int, first: int) -> None:
+        """Make rows that the catalogue does not know missing: their names were lost, their values may not have been."""
+        geometry = self.geometry
+        base = (geometry.lane_offset(lane) + geometry.stamps_bytes) // WORD
+        units = self.words[base : base + 2 * geometry.unit_bytes // WORD].reshape(
+            2 * geometry.block, LANE_ROWS
+        )
+        units[:, first:] = 0
+        nothing = np.zeros((LANE_ROWS - first, geometry.block), np.uint64)
+        for place in np.flatnonzero(self._stamps(lane)).tolist():
+            self._pwrite(nothing, geometry.place_offset(lane, place) + first * geometry.block * WORD)
 
     def _write_sealed(self, lane: int, block: int, rows: Integers, slots: Integers, bits: Bits) -> None:
         """Put late values (rows and slots within the lane's block) into a sealed block."""
         control, stamps, geometry = self._heads(lane), self._stamps(lane), self.geometry
         place = block % geometry.places
         offset = geometry.place_offset(lane, place)
-        used = min(LANE_ROWS, self.rows_used - lane * LANE_ROWS)
-        if stamps[place] != block + 1:
+        self._changed = True
+        if not self._is_sealed(lane, block):
             # an older block lies there, or nothing: these are the first values of this one
-            unit = np.zeros((used, geometry.block), np.uint64)
+            unit = np.zeros((self._rows_of(lane), geometry.block), np.uint64)
             unit[rows, slots] = bits ^ np.uint64(NAN_BITS)
             control[SEALS] += np.uint64(1)
             stamps[place] = 0
             self._pwrite(unit, offset)
+            if self.durable:
+                os.fdatasync(
+                    self._fd
+                )  # a stamp that reached the disk before its block would show an older one
             stamps[place] = block + 1
             control[SEALS] += np.uint64(1)
             return
@@ -308,6 +435,10 @@ class Ring:
         if seals < -1:
             self._map()  # the writer has added lanes
             seals = int(kernels.seals(self.words, self.lanes, rows))
+        if seals < -1:
+            raise CorruptRing(
+                str(self.path), len(self.words) * WORD, "the file ends before rows of the catalogue"
+            )
         return seals
 
     def intervals(self, rows: Integers, firsts: Integers, slots: int) -> Floats:

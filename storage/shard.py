@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from storage.durable import Sync
 from storage.format import SHARD_ROWS, Geometry
 from storage.retention import Archive
 from storage.ring import Floats, Integers, Ring
@@ -49,11 +50,25 @@ def choose_window(archives: tuple[Archive, ...], start: int, until: int, now: in
 class Shard:
     """The rings of one shard, in `folder`; created as they are first needed."""
 
-    def __init__(self, folder: Path, schema: Schema, rows: int, *, writable: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        schema: Schema,
+        rows: int,
+        *,
+        writable: bool,
+        durable: bool = False,
+        recover: bool = False,
+    ) -> None:
+        """`durable`: syncs wait for the disk. `recover`: the power was cut; only what was synced is believed."""
         self.folder, self.schema, self.rows = folder, schema, rows
         self._writable = writable
         self.rings = [self._ring(i) for i in range(len(self.archives))]
         self._durations = [archive.duration for archive in self.archives]
+        for ring in self.rings:
+            ring.durable = durable
+            if recover:
+                ring.recover(rows)
         if writable:
             self.make_room(rows)
             for i, ring in enumerate(self.rings[:-1]):
@@ -138,6 +153,10 @@ class Shard:
         for ring in self.rings:
             left -= ring.seal_ahead(left)
         return lanes_max - left
+
+    def begin_sync(self) -> list[tuple[Ring, Sync]]:
+        """What of each ring is to be synced; see durable.py."""
+        return [(ring, sync) for ring in self.rings if (sync := ring.begin_sync()) is not None]
 
     def _roll_up_lane(self, fine: int, lane: int) -> None:
         self._roll_up(fine, *self.rings[fine].take_dirty(self._ratio(fine), lane))

@@ -1,6 +1,7 @@
 """The store: the front door of this wing. append · fetch · find · create.
 
-A data folder holds `catalogue.sqlite` (names), `shards/NNNNN/<step>s.ring` (numbers) and `lock` (the writer's).
+A data folder holds `catalogue.sqlite` (names), `shards/NNNNN/<step>s.ring` (numbers), `lock` (the writer's) and
+`boot` (whether the power was cut).
 A *series* is an int32: its shard × 32,768 + its row there, so that where a datapoint lies is arithmetic.
 One process writes; any number read the same files and see a datapoint as soon as it is written.
 """
@@ -19,17 +20,19 @@ import numpy.typing as npt
 
 from storage import naming, retention
 from storage.catalogue import Catalogue, Run
+from storage.durable import Sync
 from storage.errors import InvalidName, NotAStore, StoreInUse
 from storage.format import SHARD_ROWS
 from storage.index import Index, Nodes
 from storage.intern import Interned
-from storage.ring import Floats, Integers
+from storage.ring import Floats, Integers, Ring
 from storage.schema import Decision, Rules, Schema
 from storage.shard import Shard, Window
 
 Series = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 
+_CLEAN = "closed"
 AHEAD_MAX_S = 600  # how far ahead of now a timestamp may lie: VictoriaMetrics takes 2 days, whisper any
 
 
@@ -57,11 +60,15 @@ class Dropped(NamedTuple):
 class Store:
     """A data folder, open. `Store(folder)` writes, `Store(folder, writable=False)` reads beside a writer."""
 
-    def __init__(self, folder: Path, rules: Rules | None = None, *, writable: bool = True) -> None:
+    def __init__(
+        self, folder: Path, rules: Rules | None = None, *, writable: bool = True, durable: bool = False
+    ) -> None:
+        """`durable`: what `sync` has returned from survives a power cut; otherwise only a kill of the process."""
         self.folder = folder
         self.rules = rules or Rules.load(None)
-        self._writable = writable
+        self._writable, self._durable = writable, durable
         self._lock = _lock(folder) if writable else None
+        self._recover = writable and _power_was_cut(folder)
         self.catalogue = Catalogue(folder, writable=writable)
         if writable:
             self.catalogue.merge_runs()
@@ -72,6 +79,11 @@ class Store:
         self._rows: dict[int, int] = {}  # shard → rows in use
         self._forget()
         self.refresh()
+        self._old_shards = frozenset(self._shard_schema)
+        if writable:
+            for number in self._old_shards:
+                self._open_shard(number)  # a power cut is recovered from at once, not when a value comes
+            _write_boot(folder, _boot())
 
     def _forget(self) -> None:
         self._names = Interned()
@@ -81,12 +93,22 @@ class Store:
         self._last_run = 0
         self._epoch = self.catalogue.epoch()
 
-    def close(self) -> None:
+    def close(self, *, synced: bool = False) -> None:
+        """Sync and close; `synced`: the caller has seen to that, or could not wait for it."""
+        if self._writable and not synced:
+            self.roll_up()
+            self.sync()
+            self.closed_clean()
         for shard in self._shards.values():
             shard.close()
         self.catalogue.close()
         if self._lock is not None:
             os.close(self._lock)
+
+    def closed_clean(self) -> None:
+        """Remember that all is synced: the next start need not ask whether the power was cut."""
+        if self._durable:
+            _write_boot(self.folder, _CLEAN)
 
     def __len__(self) -> int:
         """How many series there are."""
@@ -189,7 +211,14 @@ class Store:
             if number not in self._shards:
                 schema = self._schemas[self._shard_schema[number]]
                 rows = self._rows.get(number, 0)
-                self._shards[number] = Shard(self._folder_of(number), schema, rows, writable=self._writable)
+                self._shards[number] = Shard(
+                    self._folder_of(number),
+                    schema,
+                    rows,
+                    writable=self._writable,
+                    durable=self._durable,
+                    recover=self._recover and number in self._old_shards,
+                )
             return self._shards[number]
 
     def _folder_of(self, number: int) -> Path:
@@ -259,6 +288,28 @@ class Store:
         """Seal up to lanes_max complete heads: some at a time, so that no block's end stalls the writer."""
         for shard in self._shards.values():
             lanes_max -= shard.seal_ahead(lanes_max)
+
+    def sync(self) -> None:
+        """Bring all that was appended to the disk, if the store is durable."""
+        syncs = self.begin_sync()
+        self.run_sync(syncs)
+        self.end_sync(syncs)
+
+    def begin_sync(self) -> list[tuple[Ring, Sync]]:
+        """What has changed since the last sync; in the writer's thread."""
+        return [sync for shard in self._shards.values() for sync in shard.begin_sync()]
+
+    def run_sync(self, syncs: Sequence[tuple[Ring, Sync]]) -> None:
+        """Wait for the disk, in any thread: names first, so that no value is on it without its name."""
+        if syncs and self._durable:
+            self.catalogue.sync()
+        for _, sync in syncs:
+            sync.run()
+
+    def end_sync(self, syncs: Sequence[tuple[Ring, Sync]]) -> None:
+        """Free what has been brought to its place; in the writer's thread."""
+        for ring, sync in syncs:
+            ring.end_sync(sync)
 
     def fetch(self, series: Series, start: int, until: int, now: int) -> list[Fetched]:
         """The datapoints in (start, until] of series, each on the archive that whisper would choose.
@@ -345,6 +396,28 @@ def _lock(folder: Path) -> int:
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
     return lock
+
+
+def _boot() -> str:
+    """The kernel's name for the time since it was started."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _write_boot(folder: Path, text: str) -> None:
+    """Remember under which boot the store is written; _CLEAN when it was closed with everything synced."""
+    file = os.open(folder / "boot", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+    os.write(file, text.encode())
+    os.fsync(file)
+    os.close(file)
+
+
+def _power_was_cut(folder: Path) -> bool:
+    """Whether the last writer ended with the machine: it was not closed, and the kernel was started since."""
+    try:
+        last = (folder / "boot").read_text()
+    except OSError:
+        return False
+    return last not in (_boot(), _CLEAN)
 
 
 def _by_shard(series: Series) -> list[tuple[int, npt.NDArray[np.intp]]]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import CorruptRing
-from storage.format import LANE_ROWS, PAGE, Geometry, decode_header
+from storage.format import LANE_ROWS, LANES_START, PAGE, Geometry, decode_header
 from storage.ring import Ring
 
 STEP, POINTS = 10, 40
@@ -110,6 +110,8 @@ def test_heads_are_sealed_ahead_some_at_a_time_and_read_as_before(tmp_path: Path
     before = read(one, rows, first, block + 1)
     assert [one.seal_ahead(2), one.seal_ahead(2), one.seal_ahead(2)] == [2, 1, 0]
     np.testing.assert_array_equal(read(one, rows, first, block + 1), before)
+    one.sync()
+    np.testing.assert_array_equal(read(one, rows, first, block + 1), before)
     assert [int(one._stamps(lane)[10 % one.geometry.places]) for lane in range(3)] == [11] * 3
 
 
@@ -120,7 +122,9 @@ def test_a_late_value_of_a_block_that_was_sealed_early_is_not_hidden_by_an_empty
     for head in (0, 1):
         if int(one._heads(0)[head]) == 110 // block + 1:
             one.seal(0, head)
+            one.sync()
     write(one, [0], [111], [4.0])
+    one.sync()
     assert read(one, [0], 110, 2).tolist() == [[2.0, 4.0]]
 
 
@@ -160,13 +164,13 @@ def test_the_file_is_what_the_specification_says(tmp_path: Path) -> None:
     data = (tmp_path / "10s.ring").read_bytes()
     geometry, schema = decode_header(data[:PAGE], "x")
     assert (geometry.step, geometry.points, schema) == (STEP, POINTS, {"retention": "10s:400"})
-    assert len(data) == 2 * PAGE + geometry.lane_bytes
+    assert len(data) == LANES_START + geometry.lane_bytes
     block, s = divmod(77, geometry.block)
     head = block % 2
     assert struct.unpack_from("<Q", data, PAGE + 8 * head)[0] == block + 1
     assert struct.unpack_from("<Q", data, PAGE + 8 * (5 + head))[0] == s
     assert struct.unpack_from("<Q", data, PAGE + 8 * (2 + head))[0] == s + 1
-    at = 2 * PAGE + geometry.stamps_bytes + head * geometry.unit_bytes + s * PAGE + 8
+    at = LANES_START + geometry.stamps_bytes + head * geometry.unit_bytes + s * PAGE + 8
     stored = struct.unpack_from("<Q", data, at)[0]
     assert struct.unpack("<d", struct.pack("<Q", stored ^ 0x7FF8000000000000))[0] == 1.5
 

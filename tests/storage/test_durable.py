@@ -1,0 +1,154 @@
+"""What a power cut leaves: any page of what was not synced may be on the disk, or not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage.durable import encode_record, last_record
+from storage.format import HEAD_WORDS, LANES_MAX, PAGE, Geometry
+from storage.ring import Ring
+from storage.store import Store
+
+NOW = 1_700_000_030
+
+
+def test_the_newer_whole_record_counts() -> None:
+    heads = np.arange(LANES_MAX * HEAD_WORDS, dtype=np.uint64).reshape(LANES_MAX, HEAD_WORDS)
+    heads[:2, 7] = 0
+    one, two = encode_record(heads, 1), encode_record(heads + 1, 2)
+    assert last_record(two + one)[1] == 2
+    assert last_record(two[:-8] + b"\x01" * 8 + one)[1] == 1
+    found, number = last_record(bytes(2 * PAGE))
+    assert (found.any(), number) == (False, 0)
+
+
+def torn(before: bytes, after: bytes, kept: st.DataObject, path: Path) -> None:
+    """Write a file in which each page of what was not synced is there or not."""
+    before = before.ljust(len(after), b"\0")
+    pages = [i for i in range(0, len(after), PAGE) if before[i : i + PAGE] != after[i : i + PAGE]]
+    there = kept.draw(st.sets(st.sampled_from(pages))) if pages else set()
+    data = bytearray(before)
+    for i in there:
+        data[i : i + PAGE] = after[i : i + PAGE]
+    path.write_bytes(data)
+
+
+Steps = st.lists(
+    st.one_of(
+        st.lists(st.tuples(st.integers(0, 3), st.integers(0, 90)), min_size=1, max_size=12),
+        st.sampled_from(["sync", "ahead"]),
+    ),
+    max_size=12,
+)
+
+
+class Cut(NamedTuple):
+    """A moment at which the power may go."""
+
+    on_disk: bytes  # the file as it was last synced
+    written: bytes  # what is in the page cache
+    newest: int
+    synced: dict[tuple[int, int], float]
+
+
+class Watched(Ring):
+    """A ring that notes the state before each of its syncs."""
+
+    cuts: list[Cut]
+    newest = 0
+    synced: dict[tuple[int, int], float]
+
+    def wait(self) -> None:
+        self.note()
+
+    def note(self) -> None:
+        written = self.path.read_bytes()
+        on_disk = self.cuts[-1].written if self.cuts else b""
+        self.cuts.append(Cut(on_disk, written, self.newest, dict(self.synced)))
+
+
+@given(steps=Steps, data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_after_a_power_cut_what_was_synced_is_there_and_nothing_is_invented(
+    steps: list, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    Ring.create(folder / "10s.ring", Geometry.choose(10, 40), {}).close()
+    ring = Watched(folder / "10s.ring", writable=True)
+    ring.cuts, ring.synced = [], {}
+    ring.make_room(4)
+    ring.note()
+    sent: dict[tuple[int, int], list[float]] = {}
+    count = 0.0
+    for step in steps:
+        if step == "sync":
+            now = {at: values[-1] for at, values in sent.items()}
+            ring.sync()
+            ring.synced = now
+        elif step == "ahead":
+            ring.seal_ahead(64)
+        else:
+            for row, slot in step:
+                count += 1
+                sent.setdefault((row, slot), []).append(count)
+            ring.newest = max(ring.newest, *(slot for _, slot in step))
+            rows, slots = (np.array(column) for column in zip(*step, strict=True))
+            ring.write(rows, slots, np.arange(count - len(step) + 1, count + 1))
+    ring.note()
+    cut = data.draw(st.sampled_from(ring.cuts[1:]))
+    torn(cut.on_disk, cut.written, data, folder / "cut.ring")
+    ring.close()
+    again = Ring(folder / "cut.ring", writable=True)
+    again.recover(4)
+    again.make_room(4)
+    first = max(0, cut.newest - 39)
+    got = again.read(np.arange(4), first, cut.newest + 1 - first)
+    for row in range(4):
+        for i, value in enumerate(got[row].tolist()):
+            at = (row, first + i)
+            assert np.isnan(value) or value in sent.get(at, ()), "invented"
+            if at in cut.synced:
+                assert value >= cut.synced[at], "lost"
+    again.close()
+
+
+def test_rows_whose_names_were_lost_are_empty_when_they_are_given_again(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a", durable=True)
+    first = store.create(["kept.a"])
+    store.append(first, np.array([NOW]), np.array([1.0]), NOW)
+    store.sync()
+    shutil.copy(tmp_path / "a" / "catalogue.sqlite", tmp_path / "names")
+    names = {p.name: p.read_bytes() for p in (tmp_path / "a").glob("catalogue*")}
+    lost = store.create(["lost.b"])
+    store.append(lost, np.array([NOW]), np.array([2.0]), NOW)
+    store.sync()
+    (tmp_path / "b").mkdir()
+    shutil.copytree(tmp_path / "a" / "shards", tmp_path / "b" / "shards")
+    for name, content in names.items():
+        (tmp_path / "b" / name).write_bytes(content)
+    (tmp_path / "b" / "boot").write_text("another boot")
+    again = Store(tmp_path / "b", durable=True)
+    new = again.create(["new.c"])
+    assert new.tolist() == lost.tolist()
+    (fetched,) = again.fetch(np.concatenate((first, new)), NOW - 600, NOW, NOW)
+    assert np.nanmax(fetched.values[0]) == 1.0
+    assert np.isnan(fetched.values[1]).all()
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_store_that_was_closed_needs_no_recovery(tmp_path: Path, durable: bool) -> None:
+    store = Store(tmp_path, durable=durable)
+    store.append(store.create(["a"]), np.array([NOW]), np.array([1.0]), NOW)
+    store.close()
+    if durable:
+        assert (tmp_path / "boot").read_text() == "closed"
+    again = Store(tmp_path)
+    (fetched,) = again.fetch(again.create(["a"]), NOW - 60, NOW, NOW)
+    assert np.nanmax(fetched.values) == 1.0
