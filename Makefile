@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= plumbago-data
+TORTURE ?= short
 
-.PHONY: run test check bench clean
+.PHONY: run test check torture bench clean
 
 run: $(VENV)/installed
 	@echo "Starting Plumbago on loopback; its data goes to ./$(DATA). The first start compiles for some seconds. Stop with Ctrl-C."
@@ -18,6 +19,10 @@ test: $(VENV)/tested
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+# some 15 minutes; `make torture TORTURE=full` some hours. Power cuts and full disks need root.
+torture: $(VENV)/tested
+	PLUMBAGO_TORTURE=$(TORTURE) $(BIN)/python -m pytest -rP --durations=0 tests/torture
 
 bench: $(VENV)/tested
 	$(BIN)/python -m benchmarks
