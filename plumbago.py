@@ -36,11 +36,15 @@ _WINGS = {
     "send": "carbon.cli",
     "find": "storage.cli",
     "info": "storage.cli",
+    "import": "storage.cli",
+    "export": "storage.cli",
     "render": "render.cli",
     "query": "render.cli",
 }
 _SUMMARIES = {
+    "export": "Write the store in another program's format: whisper.",
     "find": "List the metrics that match a glob.",
+    "import": "Take in what another program has stored: whisper.",
     "info": "Explain the store, or one metric: rules, archives, rows, bytes, newest datapoint.",
     "query": "Evaluate targets and print their datapoints.",
     "receive": "Run the receiver alone.",
@@ -90,6 +94,8 @@ def main() -> None:
 
 def _reading_settings(command: click.Command) -> click.Command:
     """The command, with plumbago.toml of its --config folder as the defaults of its other options."""
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _reading_settings(below)
     for parameter in command.params:
         if parameter.name == "config":
             parameter.is_eager = True

@@ -9,7 +9,8 @@ StorageError
 ├── StoreInUse            another writer holds the data folder
 ├── StoreVersion          the data folder was written by another version
 ├── NotAStore             the folder is no store, or cannot be read or written
-└── CorruptRing           a ring file that is not what its header says (path, offset, reason)
+├── CorruptRing           a ring file that is not what its header says (path, offset, reason)
+└── CorruptWhisper        a whisper file that is not what its header says
 """
 
 from __future__ import annotations
@@ -59,3 +60,7 @@ class CorruptRing(StorageError):
     def __init__(self, path: str, offset: int, reason: str) -> None:
         super().__init__(f"{path}: at byte {offset}: {reason}")
         self.path, self.offset, self.reason = path, offset, reason
+
+
+class CorruptWhisper(StorageError):
+    pass

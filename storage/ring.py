@@ -381,6 +381,72 @@ class Ring:
         for first, last in _runs(touched):
             self._pwrite(runs[first:last], offset + int(touched[first]) * geometry.block * WORD)
 
+    def fill(self, rows: Integers, first: int, values: Floats, now_slot: int) -> None:
+        """Store a matrix (rows ascending, slots from `first` on) of any age; NaN leaves what is there.
+
+        For imports. The block of now_slot, the one before it and what lies in heads go to heads; the others whole to
+        their places, with one wait for the disk. Nothing counts as written for the rollup.
+        """
+        self._changed = True
+        block = self.geometry.block
+        before = first % block
+        blocks = -(-(before + values.shape[1]) // block)
+        bits = np.zeros((len(rows), blocks * block), np.uint64)
+        known = bits[:, before : before + values.shape[1]]
+        np.bitwise_xor(np.ascontiguousarray(values).view(np.uint64), np.uint64(NAN_BITS), out=known)
+        known[np.isnan(values)] = 0  # a NaN of another pattern is a missing value too
+        stamps: list[tuple[int, int]] = []
+        for lane in np.unique(rows // LANE_ROWS).tolist():
+            at = slice(*np.searchsorted(rows, (lane * LANE_ROWS, (lane + 1) * LANE_ROWS)))
+            for i in range(blocks):
+                unit = bits[at, i * block : (i + 1) * block]
+                if not unit.any():
+                    continue
+                if self._fill_head(lane, first // block + i, rows[at], unit, now_slot // block):
+                    continue
+                if self._fill_place(lane, first // block + i, rows[at] % LANE_ROWS, unit):
+                    stamps.append((lane, first // block + i))
+        self._changed = True  # a sync that made way for a head came before the values in it
+        if stamps:
+            self.wait()  # a stamp that reached the disk before its block would show an older one
+        for lane, number in stamps:
+            self._stamps(lane)[number % self.geometry.places] = number + 1
+
+    def _fill_head(self, lane: int, block: int, rows: Integers, unit: Bits, now_block: int) -> bool:
+        """Put stored words into the block's head; False if it has and gets none."""
+        is_head = int(self._heads(lane)[block % 2]) == block + 1
+        if not is_head and (block < now_block - 1 or not self._open_head(lane, block)):
+            return False
+        at, slots = np.nonzero(unit)
+        bits = unit[at, slots] ^ np.uint64(NAN_BITS)
+        slots += block * self.geometry.block
+        late, touched = (
+            np.empty(len(at), np.int64),
+            np.zeros(LANES_MAX, np.int64),
+        )  # `_low` would tell the rollup
+        kernels.write_heads(self.words, self._kernel_geometry, rows[at], slots, bits, touched, touched, late)
+        return True
+
+    def _fill_place(self, lane: int, block: int, rows: Integers, unit: Bits) -> bool:
+        """Put stored words into the block's place; True if the place is now to be stamped."""
+        geometry, stamps, place = self.geometry, self._stamps(lane), block % self.geometry.places
+        if max(int(stamps[place]), self._sealed.get((lane, place), -1) + 1) > block + 1:
+            self.overtaken += int(np.count_nonzero(unit))
+            return False
+        offset = geometry.place_offset(lane, place)
+        if not self._is_sealed(lane, block):
+            stamps[place] = 0
+            self._heads(lane)[SEALS] += np.uint64(2)  # whoever is reading what lay there reads again
+            whole = np.zeros((self._rows_of(lane), geometry.block), np.uint64)
+            whole[rows] = unit
+            self._pwrite(whole, offset)
+            return True
+        stored = self.words[offset // WORD : offset // WORD + LANE_ROWS * geometry.block]
+        merged = np.where(unit != 0, unit, stored.reshape(LANE_ROWS, -1)[rows])
+        for low, high in _runs(rows):
+            self._pwrite(merged[low:high], offset + int(rows[low]) * geometry.block * WORD)
+        return False
+
     def _pwrite(self, values: Bits, offset: int) -> None:
         data = np.ascontiguousarray(values).data.cast("B")
         while data:

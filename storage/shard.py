@@ -147,6 +147,10 @@ class Shard:
         for fine in range(len(self.rings) - 1):
             self._roll_up(fine, *self.rings[fine].take_dirty(self._ratio(fine)))
 
+    def write_archive(self, i: int, rows: Integers, first: int, values: Floats, now: int) -> None:
+        """Store a matrix (rows ascending, slots from `first` on) in archive i as it is; nothing is rolled up."""
+        self.rings[i].fill(rows, first, values, now // self.archives[i].step)
+
     def seal_ahead(self, lanes_max: int) -> int:
         """Seal up to lanes_max heads that are complete, before their place is needed; gives how many."""
         left = lanes_max

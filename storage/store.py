@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -146,36 +146,48 @@ class Store:
 
         The names must be without fault (see naming.py). Raises OSError when the disk is full.
         """
+        return self._series_of(text, starts, stops, self._create)
+
+    def _series_of(
+        self, text: Bytes, starts: Integers, stops: Integers, make: Callable[[list[str]], None]
+    ) -> Series:
         ids = self._names.find_all(text, starts, stops)
         new = np.flatnonzero(ids < 0)
         if len(new):
             raw = text.tobytes()
             bounds = zip(starts[new].tolist(), stops[new].tolist(), strict=True)
             wanted = dict.fromkeys(raw[start:stop] for start, stop in bounds)
-            self._create([name.decode() for name in wanted])
+            make([name.decode() for name in wanted])
             ids = self._names.find_all(text, starts, stops)
         return self._series[ids]
 
     def create(self, names: Sequence[str]) -> Series:
         """The series of these names, made where there is none yet; a name with a fault raises InvalidName."""
-        encoded = []
-        for name in names:
-            if fault := naming.fault(name.encode()):
-                raise InvalidName(f"{name!r}: {fault.words}")
-            encoded.append(naming.canonical(name).encode())
-        stops = np.cumsum([len(name) for name in encoded])
-        return self.series_of(
-            np.frombuffer(b"".join(encoded), np.uint8), stops - [len(n) for n in encoded], stops
-        )
+        return self._series_of(*_laid(names), self._create)
+
+    def create_as(self, names: Sequence[str], schema: Schema) -> Series:
+        """As `create`, but new ones get this schema, whatever the rules say; those there are keep their own."""
+        return self._series_of(*_laid(names), lambda new: self._add([(schema, new)]))
+
+    def lookup(self, names: Sequence[str]) -> Series:
+        """The series of these names, -1 where there is none; a name with a fault raises InvalidName."""
+        ids = self._names.find_all(*_laid(names))
+        series = np.full(len(ids), -1, np.int32)
+        series[ids >= 0] = self._series[ids[ids >= 0]]
+        return series
 
     def _create(self, names: list[str]) -> None:
-        """Give new names rows of shards of their schemas; in the catalogue before any of their values."""
+        """Make series of new names, each with the schema that the rules decide."""
         by_schema: dict[int, list[str]] = {}
         for name, outcome in zip(names, self.rules.decide_all(names), strict=True):
             by_schema.setdefault(outcome, []).append(name)
+        self._add([(self.rules.schemas[outcome], members) for outcome, members in by_schema.items()])
+
+    def _add(self, groups: list[tuple[Schema, list[str]]]) -> None:
+        """Give new names rows of shards of their schemas; in the catalogue before any of their values."""
         runs = []
-        for outcome, members in by_schema.items():
-            schema = self._schema_id(self.rules.schemas[outcome])
+        for decided, members in groups:
+            schema = self._schema_id(decided)
             while members:
                 shard = self._shard_with_room(schema)
                 first, count = shard.rows, min(shard.free_rows, len(members))
@@ -278,6 +290,24 @@ class Store:
             if not len(rows):
                 return too_old
         return too_old + shard.append(rows, timestamps, values, now)
+
+    def write_archive(self, series: Series, archive: int, first: int, values: Floats, now: int) -> None:
+        """Store a matrix (series, slots from `first` on) in one archive as it is; NaN leaves what is there.
+
+        For imports: of any age that the archive holds, and nothing is rolled up. The series must have that archive.
+        """
+        order = np.argsort(series, kind="stable")
+        for number, at in _by_shard(series[order]):
+            rows = series[order[at]].astype(np.int64) - number * SHARD_ROWS
+            self._shard(number).write_archive(archive, rows, first, values[order[at]], now)
+
+    def read_archive(self, series: Series, archive: int, first: int, points: int) -> Floats:
+        """float64 (series, points): the slots from `first` on of one archive, NaN where there is nothing."""
+        out = np.empty((len(series), points))
+        for number, at in _by_shard(series):
+            rows = series[at].astype(np.int64) - number * SHARD_ROWS
+            out[at] = self._shard(number).rings[archive].read(rows, first, points)
+        return out
 
     def roll_up(self) -> None:
         """Bring all coarser archives up to date; to be called every fraction of a second, and before closing."""
@@ -433,6 +463,18 @@ def _by_shard(series: Series) -> list[tuple[int, npt.NDArray[np.intp]]]:
     order = np.argsort(numbers.astype(np.int16 if numbers.max() < 1 << 15 else np.int32), kind="stable")
     cuts = np.flatnonzero(np.diff(numbers[order])) + 1
     return [(int(numbers[at[0]]), at) for at in np.split(order, cuts)]
+
+
+def _laid(names: Sequence[str]) -> tuple[Bytes, Integers, Integers]:
+    """The canonical names as text[starts:stops]; a name with a fault raises InvalidName."""
+    encoded = []
+    for name in names:
+        if fault := naming.fault(name.encode()):
+            raise InvalidName(f"{name!r}: {fault.words}")
+        encoded.append(naming.canonical(name).encode())
+    sizes = np.array([len(name) for name in encoded], np.int64)
+    stops = np.cumsum(sizes)
+    return np.frombuffer(b"".join(encoded), np.uint8), stops - sizes, stops
 
 
 def _extended(array: Series, used: int, more: Series) -> Series:
