@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec
 import click
 
 if TYPE_CHECKING:
-    from storage.migration import Tally
+    from storage.whisper_tree import Tally
     from storage.shard import Shard
     from storage.store import Store
 
@@ -196,7 +196,7 @@ def import_whisper(folder: Path, data: Path, config: Path | None, verify: bool) 
     changes nothing. Files that cannot be taken in are listed with the reason on stderr.
     """
     from storage.errors import StoreInUse
-    from storage.migration import import_tree
+    from storage.whisper_tree import import_tree
     from storage.schema import Rules
     from storage.store import Store
 
@@ -233,7 +233,7 @@ def import_whisper(folder: Path, data: Path, config: Path | None, verify: bool) 
 @one_line_errors
 def export_whisper(folder: Path, glob: str | None, data: Path, config: Path | None, overwrite: bool) -> None:
     """Write a whisper file for each series, or for those that match GLOB, with all its archives."""
-    from storage.migration import export_tree
+    from storage.whisper_tree import export_tree
     from storage.store import Store
 
     store = Store(data, writable=False)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from plumbago import main
 from storage.format import LANE_ROWS
-from storage.migration import Tally, export_tree, import_tree
+from storage.whisper_tree import Tally, export_tree, import_tree
 from storage.schema import Schema
 from storage.store import Store
 from storage.whisper import layout
@@ -326,7 +326,7 @@ def test_a_file_that_is_written_meanwhile_is_not_compared(tmp_path: Path) -> Non
 _DYING = """
 import os, signal, sys
 from pathlib import Path
-from storage.migration import import_tree
+from storage.whisper_tree import import_tree
 from storage.store import Store
 
 class Dying(Store):
