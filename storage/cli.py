@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, ParamSpec
 import click
 
 if TYPE_CHECKING:
-    from storage.whisper_tree import Tally
     from storage.shard import Shard
     from storage.store import Store
+    from storage.whisper_tree import Tally
 
 P = ParamSpec("P")
 
@@ -196,9 +196,9 @@ def import_whisper(folder: Path, data: Path, config: Path | None, verify: bool) 
     changes nothing. Files that cannot be taken in are listed with the reason on stderr.
     """
     from storage.errors import StoreInUse
-    from storage.whisper_tree import import_tree
     from storage.schema import Rules
     from storage.store import Store
+    from storage.whisper_tree import import_tree
 
     try:
         store = Store(data, Rules.load(config), durable=True)
@@ -233,8 +233,8 @@ def import_whisper(folder: Path, data: Path, config: Path | None, verify: bool) 
 @one_line_errors
 def export_whisper(folder: Path, glob: str | None, data: Path, config: Path | None, overwrite: bool) -> None:
     """Write a whisper file for each series, or for those that match GLOB, with all its archives."""
-    from storage.whisper_tree import export_tree
     from storage.store import Store
+    from storage.whisper_tree import export_tree
 
     store = Store(data, writable=False)
     show = _Progress()

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from plumbago import main
 from storage.format import LANE_ROWS
-from storage.whisper_tree import Tally, export_tree, import_tree
 from storage.schema import Schema
 from storage.store import Store
 from storage.whisper import layout
+from storage.whisper_tree import Tally, export_tree, import_tree
 from tests.storage.test_whisper import NOW, Batches, Factors, archive_lists, make, same
 
 DAY = [(60, 1440)]
