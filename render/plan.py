@@ -24,6 +24,7 @@ from render.functions import REGISTRY
 from render.functions.registry import Function, Param, convert
 from render.series import Block, Matrix, SeriesList, Tags
 from render.target import NO_VARIABLES, Call, Constant, Node, Pattern, parse
+from storage.consolidation import canonical
 from storage.errors import InvalidGlob
 
 T = TypeVar("T")
@@ -56,8 +57,13 @@ class Source(Protocol):
         """The paths that a pattern names, sorted, and their series."""
         ...
 
-    def fetch(self, series: SeriesIds, start: int, until: int, now: int) -> Sequence[Fetched]:
-        """The datapoints in (start, until]; series that have no such window come in none of the answers."""
+    def fetch(
+        self, series: SeriesIds, start: int, until: int, now: int, method: str | None = None
+    ) -> Sequence[Fetched]:
+        """The datapoints in (start, until]; series that have no such window come in none of the answers.
+
+        `method`: the aggregation to read coarse archives by, where they keep several.
+        """
         ...
 
     def consolidations(self, series: SeriesIds) -> list[str]:
@@ -99,6 +105,13 @@ class Window(NamedTuple):
     until: int
 
 
+class Reading(NamedTuple):
+    """What of a series is read."""
+
+    window: Window
+    method: str | None  # the aggregation to read coarse archives by, None = the series' own
+
+
 class Found(NamedTuple):
     """What a pattern names."""
 
@@ -123,8 +136,8 @@ class Request:
         self.source, self.limits, self.shared = source, limits, shared
         self._clock, self._deadline = clock, clock() + limits.duration_s
         self._found: dict[str, Found] = {}
-        self._fetched: dict[tuple[str, Window], SeriesList] = {}
-        self.evaluated: dict[tuple[Key, Window], SeriesList] = {}
+        self._fetched: dict[tuple[str, Reading], SeriesList] = {}
+        self.evaluated: dict[tuple[Key, Reading], SeriesList] = {}
         self.series = 0
         self.points = 0
 
@@ -153,17 +166,17 @@ class Request:
             found = self._found[pattern] = Found(paths, series, self.source.consolidations(series))
         return found
 
-    def fetch(self, pattern: str, window: Window, now: int, x_files_factor: float) -> SeriesList:
+    def fetch(self, pattern: str, reading: Reading, now: int, x_files_factor: float) -> SeriesList:
         """The series of a pattern in a window. Raises TooMuch before reading what the limits do not allow."""
-        fetched = self._fetched.get((pattern, window))
+        fetched = self._fetched.get((pattern, reading))
         if fetched is None:
             self.check()
-            found = self.find(pattern)
+            found, (window, method) = self.find(pattern), reading
             self._count_series(pattern, len(found.series))
             self._estimate(pattern, found.series, window, now)
-            parts = self.source.fetch(found.series, *window, now) if len(found.series) else ()
+            parts = self.source.fetch(found.series, *window, now, method) if len(found.series) else ()
             self._count_points(pattern, sum(part.values.size for part in parts))
-            fetched = self._fetched[pattern, window] = _listed(pattern, found, parts, x_files_factor)
+            fetched = self._fetched[pattern, reading] = _listed(pattern, found, parts, x_files_factor)
         return fetched
 
     def _count_series(self, pattern: str, count: int) -> None:
@@ -211,6 +224,7 @@ class Context:
     x_files_factor: float | None  # the request's; a function's own argument goes before it
     variables: Mapping[str, str]
     request: Request
+    method: str | None = None  # the aggregation to read coarse archives by, None = each series' own
 
     def check(self) -> None:
         """Raises Deadline when the request has taken too long."""
@@ -219,7 +233,11 @@ class Context:
     def fetch(self, pattern: str) -> SeriesList:
         """The series that a pattern names, over this window, under their paths."""
         factor = 0.0 if self.x_files_factor is None else self.x_files_factor
-        return self.request.fetch(pattern, Window(self.start, self.until), self.now, factor)
+        return self.request.fetch(pattern, self._reading, self.now, factor)
+
+    @property
+    def _reading(self) -> Reading:
+        return Reading(Window(self.start, self.until), self.method)
 
     def evaluate(self, node: Node, start: int | None = None, until: int | None = None) -> SeriesList:
         """The series of a tree over this window, or another."""
@@ -260,7 +278,7 @@ class Context:
         shared = self.request.shared
         if not shared or (key := _key(call)) not in shared:
             return _call(call, self)
-        kept, at = self.request.evaluated, (key, Window(self.start, self.until))
+        kept, at = self.request.evaluated, (key, self._reading)
         if at not in kept:
             kept[at] = _call(call, self)
         return kept[at]
@@ -290,10 +308,11 @@ def _call(call: Call, context: Context) -> SeriesList:
         return function.run(context)
     first, *others = function.params
     rest = [_argument(function, param, bound[param.name], context) for param in others]
-    widened = context
+    widened, names = context, {param.name: value for param, value in zip(others, rest, strict=True)}
     if function.earlier is not None:
-        names = {param.name: value for param, value in zip(others, rest, strict=True)}
         widened = _widened(function.earlier, names, bound[first.name], context)
+    if function.asks_for is not None:
+        widened = replace(widened, method=canonical(function.asks_for(names)))
     made = function.run(context, _argument(function, first, bound[first.name], widened), *rest)
     return context.request.check_names(function.name, made)
 

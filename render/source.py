@@ -91,9 +91,9 @@ class SharedStore:
         return self._index.all_paths()
 
     def fetch(
-        self, series: npt.NDArray[np.int32], start: int, until: int, now: int
+        self, series: npt.NDArray[np.int32], start: int, until: int, now: int, method: str | None = None
     ) -> Sequence[plan.Fetched]:
-        return self._store.fetch(series, start, until, now)
+        return self._store.fetch(series, start, until, now, method)
 
     def consolidations(self, series: npt.NDArray[np.int32]) -> list[str]:
         return self._store.consolidations(series)

@@ -3,11 +3,13 @@
 A block is uint64 (rows, slots) of stored bits: value bits XOR those of the canonical NaN, zero = missing. All of
 it comes back to the last bit. Numbers are little-endian; *folded* means 0, -1, 1, -2 … written as 0, 1, 2, 3 …
 
-    block     = header · directory · rows · 8 zero bytes
+    block     = header · directory · checks · rows · 8 zero bytes
     header    =  0  4  magic "PBGS"                  4  2  version (1)
                  6  2  slots                         8  4  rows
                 12  4  bytes of the whole block     16  4  CRC-32 of all other bytes
-    directory = 4 bytes a row: where it ends, from the block's start; the first begins behind the directory
+    directory = 4 bytes a row: where it ends, from the block's start; the first begins behind the checks
+    checks    = 2 bytes a row: over its bytes, eight at a time as numbers, the last filled up with zeros:
+                h = 0x9E3779B97F4A7C15, h = (h XOR number) * 0xD6E8FEB86659FD93, bits 48 … 63 of h
     row       = nothing: all slots are missing
               | 8 bytes a slot, when nothing shorter was found
               | front · which · base · centre · factor · patches · lows · nudges · highs · escapes
@@ -44,7 +46,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.codec_encoder import encode_rows
-from storage.codec_kernels import HEADER, PAD
+from storage.codec_kernels import ENTRY, HEADER, PAD
 
 MAGIC = b"PBGS"
 VERSION = 1
@@ -71,8 +73,14 @@ def encode(block: npt.NDArray[np.uint64]) -> bytes:
 
 
 def bytes_max(rows: int, slots: int) -> int:
-    """Bytes that a block never exceeds: header, directory, all slots raw."""
-    return HEADER + 4 * rows + 8 * rows * slots + PAD
+    """Bytes that a block never exceeds: header, directory, checks, all slots raw."""
+    return HEADER + ENTRY * rows + 8 * rows * slots + PAD
+
+
+def extent(data: npt.NDArray[np.uint8], start: int) -> tuple[int, int]:
+    """(rows, bytes) of the block at data[start:], as its header says; nothing is checked."""
+    _, _, _, rows, size, _ = _HEADER.unpack_from(data.data, start)
+    return rows, size
 
 
 def damage(data: bytes | memoryview) -> str | None:
@@ -84,7 +92,7 @@ def damage(data: bytes | memoryview) -> str | None:
         return f"no block: it begins with {magic!r}"
     if version != VERSION:
         return f"block version {version}, this program reads {VERSION}"
-    if size != len(data) or not HEADER + 4 * rows + PAD <= size <= bytes_max(rows, slots):
+    if size != len(data) or not HEADER + ENTRY * rows + PAD <= size <= bytes_max(rows, slots):
         return f"{len(data)} bytes do not fit a block of {rows} rows, {slots} slots and {size} bytes"
     if checksum != _checksum(memoryview(data)):
         return "the block's checksum is wrong"

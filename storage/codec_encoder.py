@@ -15,6 +15,7 @@ from storage.codec_kernels import (
     BITS,
     CONSTANT,
     DELTA,
+    ENTRY,
     HAS_MORE,
     HAS_PATCHES,
     HEADER,
@@ -28,6 +29,7 @@ from storage.codec_kernels import (
     TENS,
     bit_length,
     bits_of,
+    check,
     codes_of,
     float_of,
     folded,
@@ -87,9 +89,9 @@ class Plan(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def encode_rows(block, out):  # type: ignore[no-untyped-def]
-    """Write the directory and the rows of block (uint64 (rows, slots)) to out behind HEADER bytes; gives the end.
+    """Write directory, checks and rows of block (uint64 (rows, slots)) to out behind HEADER bytes; gives the end.
 
-    out: uint8, HEADER + 4 × rows + block.nbytes + PAD bytes or more.
+    out: uint8, HEADER + ENTRY × rows + block.nbytes + PAD bytes or more.
     """
     rows, slots = block.shape
     scratch = Scratch(
@@ -102,11 +104,15 @@ def encode_rows(block, out):  # type: ignore[no-untyped-def]
         np.empty(slots, np.uint64),
         np.empty(_SAMPLES, np.int64),
     )
-    at = HEADER + 4 * rows
+    at = HEADER + ENTRY * rows
     for row in range(rows):
+        begin = at
         at = _encode_row(block[row], out, at, scratch)
         for i in range(4):
             out[HEADER + 4 * row + i] = (at >> (8 * i)) & 255
+        checked = check(out, begin, at)
+        for i in range(2):
+            out[HEADER + 4 * rows + 2 * row + i] = (checked >> (8 * i)) & 255
     return at
 
 

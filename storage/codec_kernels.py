@@ -18,6 +18,7 @@ from storage import format
 from storage.name_kernels import load
 
 HEADER = 20  # bytes
+ENTRY = 6  # bytes of a row in the directory and the checks
 PAD = 8  # zero bytes at the end: any byte of a row can be read with the 7 after it
 
 ALL, STRIDE, BITMAP = 0, 1, 2  # which slots are known
@@ -40,6 +41,7 @@ PATCH_BYTES = 10
 _intrinsic: Any = intrinsic  # numba's own type for what it makes does not fit a call in a kernel
 _NAN = np.uint64(format.NAN_BITS)
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
+_CHECK_SEED, _CHECK_TIMES = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _LOW63 = np.int64(0x7FFFFFFFFFFFFFFF)
 
 
@@ -152,7 +154,7 @@ def presence_bytes(presence, slots):  # type: ignore[no-untyped-def]
 def decode_rows(data, start, rows, out):  # type: ignore[no-untyped-def]
     """Fill out (uint64 (len(rows), slots)) with the stored bits of `rows` (int64) of the block at data[start:].
 
-    False if a row is not there or the bytes are damaged in a way that shows; the checksum is not looked at.
+    False if a row is not there or its bytes are damaged, as its check tells.
     """
     for i in range(len(rows)):  # noqa: SIM110 numba has no all(generator)
         if not decode_row(data, start, rows[i], out[i]):
@@ -167,7 +169,7 @@ def decode_row(data, start, row, out):  # type: ignore[no-untyped-def]
     if start < 0 or start + HEADER + PAD > len(data):
         return False
     rows, size = np.int64(_u32(data, start + 8)), np.int64(_u32(data, start + 12))
-    first = HEADER + 4 * rows
+    first = HEADER + ENTRY * rows
     if _u16(data, start + 6) != slots or not 0 <= row < rows:
         return False
     if first + PAD > size or start + size > len(data):
@@ -177,7 +179,21 @@ def decode_row(data, start, row, out):  # type: ignore[no-untyped-def]
     end = np.int64(_u32(data, directory))
     if not first <= begin <= end <= size - PAD:
         return False
+    if _u16(data, start + HEADER + 4 * rows + 2 * row) != check(data, start + begin, start + end):
+        return False
     return _decode(data, start + begin, start + end, out)
+
+
+@njit(nogil=True, cache=True)
+def check(data, at, end):  # type: ignore[no-untyped-def]
+    """The check of the bytes of a row; the 8 behind can be read too."""
+    h = _CHECK_SEED
+    while at + 8 <= end:
+        h = (h ^ load(data, at)) * _CHECK_TIMES
+        at += 8
+    if at < end:
+        h = (h ^ (load(data, at) & ((_ONE << np.uint64(8 * (end - at))) - _ONE))) * _CHECK_TIMES
+    return np.int64(h >> np.uint64(48))
 
 
 @njit(nogil=True, cache=True)

@@ -61,11 +61,16 @@ class Reduced(NamedTuple):
 def canonical(name: str) -> str:
     """The aggregation's own name: `avg` → `average`; raises UnknownAggregation, naming the nearest."""
     name = _ALIASES.get(name, name)
-    if name in _CODES or name == "median" or _PERCENTILE.match(name):
+    if name in _CODES or is_percentile(name):
         return name
     near = difflib.get_close_matches(name, NAMES, n=1)
     hint = f", perhaps {near[0]!r}" if near else ""
     raise UnknownAggregation(f"no aggregation {name!r}{hint}; there are {', '.join(NAMES)}, p50 … p99.9")
+
+
+def is_percentile(name: str) -> bool:
+    """Whether it is `median` or `p95`."""
+    return name == "median" or _PERCENTILE.match(name) is not None
 
 
 def columns(name: str, values: Matrix) -> Reduced:

@@ -4,22 +4,19 @@ Until pages are synced, any of them may reach the disk, in any order: the page t
 up to slot 20" before the strips of those slots. So every sync writes, after the data that it speaks of, a *record*
 of the heads' page; opening after a power cut goes by the last whole record, and what came after it is lost.
 
-    1  fdatasync   values, and blocks that were sealed since the last sync
-    2  stamp       the places of those blocks                          3  fdatasync
-    4  record      the heads' page without the heads that were sealed  5  fdatasync
-    6  free        those heads: only now may they be used for other blocks
+    1  wait      values, and blocks that were put to places since the last sync
+    2  stamp     those places                                        3  wait
+    4  record    the heads' page without the heads that were sealed  5  wait
+    6  free      those heads, and what the stamps pointed to before: only now may they be used for something else
 
-At every instant a block lies in a head that the record names or in a place whose stamp is on the disk.
+At every instant a block lies in a head that the record names or in a place that a stamp on the disk points to.
 """
 
 from __future__ import annotations
 
-import os
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,47 +25,68 @@ from storage.format import (
     HEAD_STAMP,
     HEAD_WORDS,
     LANES_MAX,
+    PACKED,
     PAGE,
     RECORD_CRC,
     RECORD_NUMBER,
     RECORDS_START,
     WORD,
 )
+from storage.ring_file import RingFile
 
 Bits = npt.NDArray[np.uint64]
 
 
-class Sealed(NamedTuple):
-    """A block that lies in head `block % 2` and whose values have been written to its place too."""
+@dataclass(eq=False)
+class Put:
+    """A block whose values have been written to a place that its stamp does not point to yet."""
 
     lane: int
     block: int
-    stamp_at: int  # the word of its place's stamp
+    packed: bool
+    from_head: bool  # it lies in head block % 2 too, and is read there
+    syncs: int = 0  # begun and not ended ones that have it
+
+    @property
+    def stamp(self) -> int:
+        return self.block + 1 | (PACKED if self.packed else 0)
+
+
+@dataclass
+class SyncState:
+    """What the syncs of a ring share."""
+
+    lock: Lock = field(default_factory=Lock)
+    done: int = 0  # the number of the last one that ran
 
 
 @dataclass
 class Sync:
     """One sync of a ring, from what the writer's thread has prepared; `run` may go on in any thread."""
 
-    fd: int
-    words: Bits
+    file: RingFile
     heads: Bits  # a copy of the heads' page
-    sealed: list[Sealed]
+    puts: list[Put]
     number: int
-    wait: Callable[[], None]  # until all that was written is on the disk
-    lock: Lock
+    state: SyncState
 
     def run(self) -> None:
         """Steps 1–5. Raises OSError when the disk does; nothing may be taken as synced then."""
-        with self.lock:
-            self.wait()
-            for sealed in self.sealed:
-                self.words[sealed.stamp_at] = sealed.block + 1
-                self.heads[sealed.lane, HEAD_STAMP + sealed.block % 2] = 0
-            if self.sealed:
-                self.wait()
-            os.pwrite(self.fd, encode_record(self.heads, self.number), RECORDS_START + self.number % 2 * PAGE)
-            self.wait()
+        with self.state.lock:
+            if self.number <= self.state.done:
+                return  # a later one, which had all that this one has, was in more of a hurry
+            self.file.wait()
+            words, places = self.file.words, self.file.geometry.places
+            for put in self.puts:
+                words[self.file.stamp_at(put.lane, put.block % places)] = put.stamp
+                if put.from_head:
+                    self.heads[put.lane, HEAD_STAMP + put.block % 2] = 0
+            if self.puts:
+                self.file.wait()
+            record = np.frombuffer(encode_record(self.heads, self.number), np.uint8)
+            self.file.write(record, RECORDS_START + self.number % 2 * PAGE)
+            self.file.wait()
+            self.state.done = self.number
 
 
 def encode_record(heads: Bits, number: int) -> bytes:

@@ -1,4 +1,4 @@
-"""A ring file, byte by byte. This docstring is the specification of version 1.
+"""A ring file, byte by byte. This docstring is the specification of version 2; what differs in version 1 stands below.
 
 A ring holds one archive (step, points) of the series of one shard, in `shards/<shard>/<step>s.ring`.
 All numbers are little-endian. Time is cut into slots (`slot = timestamp // step`) and blocks of B slots
@@ -8,7 +8,7 @@ All numbers are little-endian. Time is cut into slots (`slot = timestamp // step
               up to 64 lanes, appended when their first row is taken
     header  = 4,096 bytes:
               0   8  magic "PBGORING"
-              8   4  version (1)                    12  4  CRC-32 of bytes 16 … 4095
+              8   4  version (2)                    12  4  CRC-32 of bytes 16 … 4095
               16  4  step, seconds                  20  4  B, slots a block
               24  8  points of the archive          32  4  P, places for sealed blocks
               36  4  rows a lane (512)              40  8  bytes a lane
@@ -16,19 +16,25 @@ All numbers are little-endian. Time is cut into slots (`slot = timestamp // step
     heads'  = 8 words of 8 bytes a lane (one page for all lanes: it changes with every slot):
     page      0, 1  stamp of head 0, 1              2, 3  slot after the last of head 0, 1
               4     seals begun + seals ended (odd: one is under way)
-              5, 6  first slot of head 0, 1         7     zero
+              5, 6  first slot of head 0, 1
+              7     late values that are being rolled up, 0 = none: (lowest slot + 1) << 32 | highest slot
     record  = a copy of the heads' page as it was synced (see durable.py); word 7 of lane 0 is its number, that of
               lane 1 the CRC-32 of the page with that word zero; number n is written to record n % 2
-    lane    = stamps · head 0 · head 1 · place 0 … place P-1       512 rows of the shard
+    lane    = stamps · head 0 · head 1 · place 0 … P-1 · packed place 0 … P-1       512 rows of the shard
     stamps  = words of 8 bytes, padded to a page: the stamp of place 0 … P-1
     head    = float64 [B][512]   time-major: one slot of all the lane's rows is one 4 KiB page
     place   = float64 [512][B]   series-major: one row's block is one run
+    packed  = the same block as codec.py writes it, in the space of a place; the rest of it is a hole
+    place
 
-A *stamp* is the number of the block that lies there plus one; 0 = nothing. Block e lives in head e % 2 while it
-is one of the newest two, and is sealed to place e % P after. In a head only the slots from `first` to before the
-one `after` the last count: what lies outside is left over from an older block.
+A *stamp* is the number of the block that lies there plus one; 0 = nothing; bit 63: it lies in the packed place.
+Block e lives in head e % 2 while it is one of the newest two, and is sealed to place e % P after. The place that
+the stamp does not point to holds nothing of worth and is given back to the file system. In a head only the slots from
+`first` to before the one `after` the last count: what lies outside is left over from an older block.
 **A missing value is zero bits**: what is stored is the bits of the float64 XOR those of the canonical NaN, so
 untouched space, a hole in the file too, reads as missing.
+
+Version 1 has no packed places, and zero for word 7. Its files are read and written, and stay what they are.
 """
 
 from __future__ import annotations
@@ -42,7 +48,8 @@ from typing import Any
 from storage.errors import CorruptRing
 
 MAGIC = b"PBGORING"
-VERSION = 1
+VERSION = 2
+_UNPACKED = 1  # the version without packed places
 PAGE = 4096
 WORD = 8
 LANE_ROWS = 512  # one slot of a lane's rows fills a page: a flush dirties no more than it must
@@ -50,7 +57,15 @@ LANES_MAX = 64
 SHARD_ROWS = LANE_ROWS * LANES_MAX
 NAN_BITS = 0x7FF8000000000000
 
-HEAD_STAMP, HEAD_AFTER, SEALS, HEAD_FIRST, HEAD_WORDS = 0, 2, 4, 5, 8  # words of a lane on the heads' page
+PACKED = 1 << 63  # in a stamp
+HEAD_STAMP, HEAD_AFTER, SEALS, HEAD_FIRST, LATE, HEAD_WORDS = (
+    0,
+    2,
+    4,
+    5,
+    7,
+    8,
+)  # words of a lane on the heads' page
 RECORD_NUMBER, RECORD_CRC = 7, HEAD_WORDS + 7  # words of a record's page
 RECORDS_START = 2 * PAGE
 LANES_START = 4 * PAGE
@@ -68,6 +83,12 @@ class Geometry:
     step: int
     points: int
     block: int
+    version: int = VERSION
+
+    @property
+    def packs(self) -> bool:
+        """Whether there are packed places."""
+        return self.version > _UNPACKED
 
     @classmethod
     def choose(cls, step: int, points: int, *, ratio: int = 1) -> Geometry:
@@ -97,13 +118,16 @@ class Geometry:
 
     @property
     def lane_bytes(self) -> int:
-        return self.stamps_bytes + (2 + self.places) * self.unit_bytes
+        return self.stamps_bytes + (2 + (1 + self.packs) * self.places) * self.unit_bytes
 
     def lane_offset(self, lane: int) -> int:
         return LANES_START + lane * self.lane_bytes
 
     def place_offset(self, lane: int, place: int) -> int:
         return self.lane_offset(lane) + self.stamps_bytes + (2 + place) * self.unit_bytes
+
+    def packed_offset(self, lane: int, place: int) -> int:
+        return self.place_offset(lane, self.places + place)
 
     def for_kernel(self) -> tuple[int, int, int, int]:
         """(block, places, words of stamps, words of a lane)"""
@@ -114,7 +138,7 @@ def encode_header(geometry: Geometry, schema: dict[str, Any]) -> bytes:
     text = json.dumps(schema).encode()[:_TEXT_MAX]
     fields = (geometry.step, geometry.block, geometry.points, geometry.places, LANE_ROWS, geometry.lane_bytes)
     page = bytearray(PAGE)
-    _HEADER.pack_into(page, 0, MAGIC, VERSION, 0, *fields, len(text))
+    _HEADER.pack_into(page, 0, MAGIC, geometry.version, 0, *fields, len(text))
     page[_HEADER.size : _HEADER.size + len(text)] = text
     struct.pack_into("<I", page, 12, zlib.crc32(page[16:]))
     return bytes(page)
@@ -127,11 +151,14 @@ def decode_header(page: bytes, path: str) -> tuple[Geometry, dict[str, Any]]:
     magic, version, crc, step, block, points, places, lane_rows, lane_bytes, text = _HEADER.unpack_from(page)
     if magic != MAGIC:
         raise CorruptRing(path, 0, f"no ring file: it begins with {magic!r}")
-    if version != VERSION:
-        raise CorruptRing(path, 8, f"format version {version}, this program reads {VERSION}")
+    if not 1 <= version <= VERSION:
+        # a newer program's store is refused by its catalogue, whose version goes up with this one
+        raise CorruptRing(path, 8, f"format version {version}, there are 1 to {VERSION}")
     if crc != zlib.crc32(page[16:PAGE]):
         raise CorruptRing(path, 12, "the header's checksum is wrong")
-    geometry = Geometry(step, points, block)
+    if min(step, points, block) < 1:
+        raise CorruptRing(path, 16, "the header's sizes contradict each other")
+    geometry = Geometry(step, points, block, version)
     if (geometry.places, LANE_ROWS, geometry.lane_bytes) != (places, lane_rows, lane_bytes):
         raise CorruptRing(path, 16, "the header's sizes contradict each other")
     return geometry, json.loads(page[_HEADER.size : _HEADER.size + text])

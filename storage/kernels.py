@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from storage import format
+from storage.codec_kernels import decode_row
 
 # The order is the code that `reduce_columns` takes; consolidation.py names them.
 AVERAGE, AVG_ZERO, SUM, COUNT, LAST, FIRST, MAX, MIN, RANGE, DIFF, MULTIPLY, STDDEV, ABSMAX, ABSMIN = range(
@@ -130,17 +131,19 @@ def reduce_columns(code, values, out, known):  # type: ignore[no-untyped-def]
 _HEADS, _LANES, _HEAD_WORDS, _ROWS = 512, 2048, 8, 512
 _AFTER, _SEALS, _FIRST = 2, 4, 5
 _NAN = np.uint64(0x7FF8000000000000)
+_PACKED = np.uint64(1 << 63)
+assert int(_PACKED) == format.PACKED
 assert (_HEADS, _LANES) == (format.PAGE // format.WORD, format.LANES_START // format.WORD)
 assert (_HEAD_WORDS, _ROWS, int(_NAN)) == (format.HEAD_WORDS, format.LANE_ROWS, format.NAN_BITS)
 assert (_AFTER, _SEALS, _FIRST) == (format.HEAD_AFTER, format.SEALS, format.HEAD_FIRST)
 
 
 @njit(nogil=True, cache=True)
-def write_heads(words, geometry, rows, slots, bits, low, high, late):  # type: ignore[no-untyped-def]
+def write_heads(words, geometry, rows, slots, bits, low, high, written, late):  # type: ignore[no-untyped-def]
     """Write value bits[i] of (rows[i], slots[i]) where the row's lane has the slot's block as a head.
 
-    low and high (int64, one a lane) are widened to the slots written. The indices of what has no head go to
-    `late`; gives how many.
+    low and high (int64, one a lane) are widened to the slots written, written (bool (lanes, 2)) is set for the
+    heads. The indices of what has no head go to `late`; gives how many.
     """
     block, _, stamps, lane_words = geometry
     left = 0
@@ -171,6 +174,7 @@ def write_heads(words, geometry, rows, slots, bits, low, high, late):  # type: i
         words[head + s * _ROWS + rows[i] % _ROWS] = bits[i] ^ _NAN
         low[lane] = min(low[lane], slot)
         high[lane] = max(high[lane], slot)
+        written[lane, h] = True
     return left
 
 
@@ -190,10 +194,11 @@ def seals(words, lanes, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def read_rows(words, geometry, rows, first, out):  # type: ignore[no-untyped-def]
-    """Fill out (uint64 bits, (rows, points)) with the slots from `first` on of each row."""
+def read_rows(words, data, geometry, rows, first, out):  # type: ignore[no-untyped-def]
+    """Fill out (uint64 bits, (rows, points)) with the slots from `first` on of each row; data is words as bytes."""
     block, places, stamps, lane_words = geometry
     points = out.shape[1]
+    scratch = np.empty(block, np.uint64)
     for i in range(len(rows)):
         lane = rows[i] // _ROWS
         row = rows[i] % _ROWS
@@ -221,6 +226,11 @@ def read_rows(words, geometry, rows, first, out):  # type: ignore[no-untyped-def
                 run = units + (2 + place) * block * _ROWS + row * block + s
                 for j in range(n):
                     out[i, at + j] = words[run + j] ^ _NAN
+            elif words[base + place] == stamp | _PACKED and decode_row(
+                data, 8 * (units + (2 + places + place) * block * _ROWS), row, scratch
+            ):
+                for j in range(n):
+                    out[i, at + j] = scratch[s + j] ^ _NAN
             else:
                 for j in range(n):
                     out[i, at + j] = _NAN
@@ -228,12 +238,14 @@ def read_rows(words, geometry, rows, first, out):  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True, cache=True)
-def read_intervals(words, geometry, rows, firsts, out):  # type: ignore[no-untyped-def]
+def read_intervals(words, data, geometry, rows, firsts, out):  # type: ignore[no-untyped-def]
     """Fill out (uint64 bits, (slots, n)): column i is the slots from firsts[i] on of rows[i].
 
-    Neighbours mostly share lane and slot, so where a slot lies is looked up only when that changes.
+    Neighbours mostly share lane and slot, so where a slot lies is looked up only when that changes. What is packed
+    comes after, column by column.
     """
     block, places, stamps, lane_words = geometry
+    packed = False
     for j in range(out.shape[0]):
         last_lane, last_slot = np.int64(-1), np.int64(-1)
         start, stride = np.int64(-1), np.int64(1)
@@ -254,7 +266,34 @@ def read_intervals(words, geometry, rows, firsts, out):  # type: ignore[no-untyp
                         start, stride = base + stamps + (h * block + s) * _ROWS, np.int64(1)
                 elif words[base + place] == stamp:
                     start, stride = base + stamps + (2 + place) * block * _ROWS + s, np.int64(block)
+                elif words[base + place] == stamp | _PACKED:
+                    packed = True
             out[j, i] = _NAN if start < 0 else words[start + (rows[i] % _ROWS) * stride] ^ _NAN
+    if packed:
+        _unpack_intervals(words, data, geometry, rows, firsts, out)
+
+
+@njit(nogil=True, cache=True)
+def _unpack_intervals(words, data, geometry, rows, firsts, out):  # type: ignore[no-untyped-def]
+    """Fill what of the columns of read_intervals lies in packed places."""
+    block, places, stamps, lane_words = geometry
+    scratch = np.empty(block, np.uint64)
+    for i in range(len(rows)):
+        lane = np.int64(rows[i] // _ROWS)
+        control, base = _HEADS + lane * _HEAD_WORDS, _LANES + lane * lane_words
+        last, known = np.int64(-1), False
+        for j in range(out.shape[0]):
+            e = (firsts[i] + j) // block
+            if e != last:
+                last, place, stamp = e, e % places, np.uint64(e + 1)
+                start = 8 * (base + stamps + (2 + places + place) * block * _ROWS)
+                known = (
+                    words[control + (e & 1)] != stamp
+                    and words[base + place] == stamp | _PACKED
+                    and decode_row(data, start, rows[i] % _ROWS, scratch)
+                )
+            if known:
+                out[j, i] = scratch[firsts[i] + j - e * block] ^ _NAN
 
 
 @njit(nogil=True, cache=True)

@@ -1,24 +1,33 @@
 """Up to 32,768 series of one schema: a ring for each archive, fine → coarse, and the rollup between them.
 
+A schema with several aggregations has a ring for each of them in every archive but the finest, each rolled up from
+the finer one of its own kind: a maximum of maxima is the true maximum.
+
 A series is a row. Values go to the finest archive that still covers their age; what they change in the coarser
 ones is recomputed from the finer: for heads when `roll_up` is called, for late values at once.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from storage.disk import Disk
 from storage.durable import Sync
-from storage.format import SHARD_ROWS, Geometry
+from storage.format import LANE_ROWS, SHARD_ROWS, Geometry
 from storage.retention import Archive
 from storage.ring import Floats, Integers, Ring
 from storage.rollup import rollup
 from storage.schema import Schema
 
 _PAIRS_AT_ONCE = 1 << 16  # (row, coarse slot) pairs rolled up together: ratio × 512 KiB of memory
+
+
+_TOTALS = ("sum", "count")  # what does not stand for a single value
 
 
 class Window(NamedTuple):
@@ -59,42 +68,67 @@ class Shard:
         writable: bool,
         durable: bool = False,
         recover: bool = False,
+        pack_after: int | None = None,
+        disk: Disk | None = None,
     ) -> None:
-        """`durable`: syncs wait for the disk. `recover`: the power was cut; only what was synced is believed."""
+        """`durable`: syncs wait for the disk. `recover`: the power was cut; only what was synced is believed.
+
+        `pack_after`: seconds after its end that a block is packed, 0 = when it is sealed, None = never.
+        """
         self.folder, self.schema, self.rows = folder, schema, rows
-        self._writable = writable
-        self.rings = [self._ring(i) for i in range(len(self.archives))]
+        self._writable, self._disk = writable, disk
+        self.rings = [self._ring(i, schema.method) for i in range(len(self.archives))]
+        self.beside = [
+            {method: self._ring(i, method) for method in schema.methods[1:] if i}
+            for i in range(len(self.archives))
+        ]  # of each archive: the rings of the other aggregations
         self._durations = [archive.duration for archive in self.archives]
-        for ring in self.rings:
-            ring.durable = durable
+        for ring in self.every_ring():
+            ring.file.durable = durable
+            ring.places.pack_after = pack_after
             if recover:
                 ring.recover(rows)
         if writable:
             self.make_room(rows)
-            for i, ring in enumerate(self.rings[:-1]):
-                ring.before_seal = lambda lane, fine=i: self._roll_up_lane(fine, lane)  # type: ignore[misc]  # a bound default
-                ring.mark_heads_dirty()
+            for i in range(len(self.rings) - 1):
+                for ring in self._rings_of(i):
+                    ring.before_seal = partial(self._roll_up_dirty, i)
+                    ring.mark_dirty()
 
     @property
     def archives(self) -> tuple[Archive, ...]:
         return self.schema.retention.archives
 
-    def _ring(self, i: int) -> Ring:
+    def _rings_of(self, i: int) -> list[Ring]:
+        return [self.rings[i], *self.beside[i].values()]
+
+    def every_ring(self) -> list[Ring]:
+        return [ring for i in range(len(self.rings)) for ring in self._rings_of(i)]
+
+    def ring(self, i: int, method: str | None = None) -> Ring:
+        """The ring of archive i that holds what `method` asks for; the series' own where there is no such."""
+        return self.beside[i].get(method or "", self.rings[i])
+
+    def _ring(self, i: int, method: str) -> Ring:
         archive = self.archives[i]
-        path = self.folder / f"{archive.step}s.ring"
+        path = self.folder / f"{archive.step}s{'' if method == self.schema.method else f'.{method}'}.ring"
         if self._writable and not path.exists():
             return Ring.create(
-                path, Geometry.choose(archive.step, archive.points, ratio=self._ratio(i)), self._description()
+                path,
+                Geometry.choose(archive.step, archive.points, ratio=self._ratio(i)),
+                self._description(method),
+                self._disk,
             )
-        return Ring(path, writable=self._writable)
+        return Ring(path, writable=self._writable, disk=self._disk)
 
-    def _description(self) -> dict[str, object]:
-        """The schema as a ring file tells it to people and tools."""
+    def _description(self, method: str) -> dict[str, object]:
+        """The schema as a ring file tells it to people and tools, and which aggregation it holds."""
         schema = self.schema
         return {
             "retention": str(schema.retention),
             "aggregation": schema.aggregation,
             "x_files_factor": schema.x_files_factor,
+            "holds": method,
         }
 
     def _ratio(self, fine: int) -> int:
@@ -103,7 +137,7 @@ class Shard:
         return self.archives[fine + 1].step // self.archives[fine].step
 
     def close(self) -> None:
-        for ring in self.rings:
+        for ring in self.every_ring():
             ring.close()
 
     @property
@@ -112,7 +146,7 @@ class Shard:
 
     def make_room(self, rows: int) -> None:
         """Have room for `rows` rows; raises OSError (ENOSPC) before anything depends on it."""
-        for ring in self.rings:
+        for ring in self.every_ring():
             ring.make_room(rows)
         self.rows = rows
 
@@ -136,55 +170,111 @@ class Shard:
                 self._write(i, rows[at], timestamps[at] // self.archives[i].step, values[at])
 
     def _write(self, i: int, rows: Integers, slots: Integers, values: Floats) -> None:
+        """Store values in archive i, for whatever is kept of them there; a value is one value."""
         late = self.rings[i].write(rows, slots, values)
-        if len(late) and i + 1 < len(self.rings):
-            ratio = self._ratio(i)
-            pairs = np.unique(np.stack((slots[late] // ratio, rows[late].astype(np.int64))), axis=1)
-            self._roll_up(i, pairs[1], pairs[0])
+        for method, ring in self.beside[i].items():
+            one = np.ones(len(values)) if method == "count" else values
+            late = np.union1d(late, ring.write(rows, slots, one))
+        self._roll_up_late(i, rows[late], slots[late])
+
+    def _roll_up_late(self, i: int, rows: Integers, slots: Integers) -> None:
+        """Bring the coarser archive up to date with values that went to sealed blocks."""
+        if not len(rows) or i + 1 == len(self.rings):
+            return
+        pairs = np.unique(np.stack((slots // self._ratio(i), rows.astype(np.int64))), axis=1)
+        self._roll_up(i, pairs[1], pairs[0])
+        for ring in self._rings_of(i):
+            ring.rolled_up(np.unique(rows // LANE_ROWS))
 
     def roll_up(self) -> None:
         """Bring the coarser archives up to date with what was written to heads."""
         for fine in range(len(self.rings) - 1):
-            self._roll_up(fine, *self.rings[fine].take_dirty(self._ratio(fine)))
+            self._roll_up_dirty(fine)
 
-    def write_archive(self, i: int, rows: Integers, first: int, values: Floats, now: int) -> None:
+    def _roll_up_dirty(self, fine: int, lane: int | None = None) -> None:
+        rings = self._rings_of(fine)
+        dirty = rings[0].take_dirty(lane)
+        for ring in rings[1:]:
+            dirty = dirty.with_(ring.take_dirty(lane))
+        try:
+            self._roll_up(fine, *rings[0].pairs(dirty, self._ratio(fine)))
+        except OSError:
+            rings[0].give_back(dirty)  # no room for a seal of the coarser archive: to be tried again
+            raise
+        for ring in rings:
+            ring.rolled_up(np.flatnonzero(dirty.high >= 0))
+
+    def write_archive(
+        self, i: int, rows: Integers, first: int, values: Floats, now: int, method: str | None = None
+    ) -> None:
         """Store a matrix (rows ascending, slots from `first` on) in archive i as it is; nothing is rolled up."""
-        self.rings[i].fill(rows, first, values, now // self.archives[i].step)
+        self.ring(i, method).fill(rows, first, values, now // self.archives[i].step)
 
     def seal_ahead(self, lanes_max: int) -> int:
         """Seal up to lanes_max heads that are complete, before their place is needed; gives how many."""
         left = lanes_max
-        for ring in self.rings:
+        for ring in self.every_ring():
             left -= ring.seal_ahead(left)
         return lanes_max - left
 
-    def begin_sync(self) -> list[tuple[Ring, Sync]]:
-        """What of each ring is to be synced; see durable.py."""
-        return [(ring, sync) for ring in self.rings if (sync := ring.begin_sync()) is not None]
+    def pack_some(self, now: int, most: int) -> int:
+        """Pack up to `most` sealed blocks that are old enough; gives how many."""
+        left = most
+        for ring in self.every_ring():
+            left -= ring.pack_some(now // ring.geometry.step, left)
+        return most - left
 
-    def _roll_up_lane(self, fine: int, lane: int) -> None:
-        self._roll_up(fine, *self.rings[fine].take_dirty(self._ratio(fine), lane))
+    def begin_sync(self) -> list[tuple[Ring, Sync]]:
+        """What of each ring is to be synced; see durable.py.
+
+        The coarse before the fine: a fine block may leave its head only when what it rolled up to is on the disk.
+        """
+        return [
+            (ring, sync) for ring in reversed(self.every_ring()) if (sync := ring.begin_sync()) is not None
+        ]
 
     def _roll_up(self, fine: int, rows: Integers, coarse: Integers) -> None:
         """Recompute coarse slots of rows (pairs) from the finer archive."""
-        ratio = self._ratio(fine)
         for at in range(0, len(rows), _PAIRS_AT_ONCE):
             some = slice(at, at + _PAIRS_AT_ONCE)
-            values = self.rings[fine].intervals(rows[some], coarse[some] * ratio, ratio)
-            rolled, enough = rollup(values, self.schema.aggregation, self.schema.x_files_factor)
-            if enough.all():
-                self._write(fine + 1, rows[some], coarse[some], rolled)
-            elif enough.any():
-                self._write(fine + 1, rows[some][enough], coarse[some][enough], rolled[enough])
+            self._roll_up_some(fine, rows[some], coarse[some])
+
+    def _roll_up_some(self, fine: int, rows: Integers, coarse: Integers) -> None:
+        ratio, factor = self._ratio(fine), self.schema.x_files_factor
+        values = self.rings[fine].intervals(rows, coarse * ratio, ratio)
+        rolled, enough = rollup(values, self.schema.method, factor)
+        late = self.rings[fine + 1].write(*_where(enough, rows, coarse, rolled))
+        late_rows, late_slots = (one[enough][late] for one in (rows, coarse))
+        for method, ring in self.beside[fine + 1].items():
+            if fine:
+                values = self.beside[fine][method].intervals(rows, coarse * ratio, ratio)
+            rolled, known = rollup(values, "sum" if fine and method == "count" else method, 0.0)
+            late = ring.write(*_where(enough & known, rows, coarse, rolled))
+            if len(late):
+                mine = enough & known
+                late_rows = np.concatenate((late_rows, rows[mine][late]))
+                late_slots = np.concatenate((late_slots, coarse[mine][late]))
+        self._roll_up_late(fine + 1, late_rows, late_slots)
 
     # --- reading ---
 
     def window(self, start: int, until: int, now: int) -> Window | None:
         return choose_window(self.archives, start, until, now)
 
-    def read(self, rows: Integers, window: Window) -> Floats:
-        """float64 (rows, window.points), NaN where there is nothing."""
-        return self.rings[window.archive].read(rows, window.start // window.step, window.points)
+    def read(self, rows: Integers, window: Window, method: str | None = None) -> Floats:
+        """float64 (rows, window.points), NaN where there is nothing.
+
+        `method`: the aggregation that is asked for, where several are kept. What is from before it was kept is taken
+        from the series' own, if the two are values of one kind.
+        """
+        at = rows, window.start // window.step, window.points
+        own, asked = self.rings[window.archive], self.ring(window.archive, method)
+        values = asked.read(*at)
+        if asked is not own and method not in _TOTALS and self.schema.method not in _TOTALS:
+            gaps = np.isnan(values)
+            if gaps.any():
+                values[gaps] = own.read(*at)[gaps]
+        return values
 
     def newest(self) -> int:
         """Epoch seconds of the newest datapoint of any series; 0 = none."""
@@ -192,3 +282,9 @@ class Shard:
             (ring.newest() + 1) * archive.step - archive.step
             for ring, archive in zip(self.rings, self.archives, strict=True)
         )
+
+
+def _where(
+    mask: npt.NDArray[np.bool_], rows: Integers, slots: Integers, values: Floats
+) -> tuple[Integers, Integers, Floats]:
+    return (rows, slots, values) if mask.all() else (rows[mask], slots[mask], values[mask])

@@ -514,7 +514,9 @@ def weighted_average(
     values, weighing = together(averages, weights)
     left, right = map(list, zip(*paired, strict=True))
     factor = max(values.x_files_factor, weighing.x_files_factor)
-    products = aggregation.reduce("sum", values.values[left] * weighing.values[right], factor)
+    with np.errstate(all="ignore"):
+        weighted = values.values[left] * weighing.values[right]
+    products = aggregation.reduce("sum", weighted, factor)
     line = _ratio(products, aggregation.reduce("sum", weighing.values, factor))
     texts = [aggregation.cut_join(sorted(set(block.expressions))) for block in (values, weighing)]
     name = f"weightedAverage({texts[0]}, {texts[1]}, {','.join(map(str, nodes))})"

@@ -61,6 +61,8 @@ class Function:
     aggregator: bool = False  # may be named as the callback of groupByNode and its kin
     # how many seconds of earlier data the first argument needs: earlier(arguments by name, step) → seconds
     earlier: Callable[[dict[str, Any], int], int] | None = None
+    # which of the aggregations that coarse archives keep the first argument's series are read by, given the arguments
+    asks_for: Callable[[dict[str, Any]], str] | None = None
     # evaluates its own arguments: run(context, call) – for timeShift, useSeriesAbove and others that fetch again
     lazy: bool = False
 
@@ -106,12 +108,15 @@ def function(
     params: Sequence[Param],
     aggregator: bool = False,
     earlier: Callable[[dict[str, Any], int], int] | None = None,
+    asks_for: Callable[[dict[str, Any]], str] | None = None,
     lazy: bool = False,
 ) -> Callable[[Callable[..., SeriesList]], Callable[..., SeriesList]]:
     """Register a series function under its name and its other names."""
 
     def register(run: Callable[..., SeriesList]) -> Callable[..., SeriesList]:
-        REGISTRY.add(names, lambda name: Function(name, group, params, run, aggregator, earlier, lazy))
+        REGISTRY.add(
+            names, lambda name: Function(name, group, params, run, aggregator, earlier, asks_for, lazy)
+        )
         return run
 
     return register

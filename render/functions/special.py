@@ -34,6 +34,19 @@ def changed(context: Context, series: SeriesList) -> SeriesList:
     return each(series, "changed", marked)
 
 
+_CONSOLIDATIONS = ("sum", "average", "avg", "avg_zero", "min", "max", "first", "last")  # graphite-web's
+_KEPT_TOO = (
+    "count",
+    "median",
+    "p50",
+    "p75",
+    "p90",
+    "p95",
+    "p99",
+    "p99.9",
+)  # what an archive can keep besides
+
+
 @function(
     "consolidateBy",
     group="Special",
@@ -43,12 +56,16 @@ def changed(context: Context, series: SeriesList) -> SeriesList:
             "consolidationFunc",
             "string",
             required=True,
-            options=("sum", "average", "avg", "avg_zero", "min", "max", "first", "last"),
+            options=(*_CONSOLIDATIONS, *_KEPT_TOO),
         ),
     ],
+    asks_for=lambda given: str(given["consolidationFunc"]),
 )
 def consolidate_by(context: Context, series: SeriesList, consolidation_func: str) -> SeriesList:
     """The series with another way of merging their points where there are more than are shown.
+
+    Coarse archives that keep several aggregations are read by the one that is asked for: with "max" the highest
+    value of each interval, where otherwise it would be the highest of averages.
 
     Example: consolidateBy(servers.web1.requests, "sum")
     """
@@ -57,7 +74,7 @@ def consolidate_by(context: Context, series: SeriesList, consolidation_func: str
     return named.map(lambda block: block.with_(consolidations=[consolidation_func] * len(block)))
 
 
-@function("cumulative", group="Special", params=[SERIES])
+@function("cumulative", group="Special", params=[SERIES], asks_for=lambda given: "sum")
 def cumulative(context: Context, series: SeriesList) -> SeriesList:
     """The series whose points merge into their sum: consolidateBy with `sum`, and called so.
 

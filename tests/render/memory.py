@@ -61,7 +61,9 @@ class MemorySource:
         found.sort()
         return [path for path, _ in found], np.array([i for _, i in found], dtype=np.int32)
 
-    def fetch(self, series: npt.NDArray[np.int32], start: int, until: int, now: int) -> list[Fetched]:
+    def fetch(
+        self, series: npt.NDArray[np.int32], start: int, until: int, now: int, method: str | None = None
+    ) -> list[Fetched]:
         self.fetches.append((len(series), start, until))
         if self._retention_s is not None:
             start = max(start, now - self._retention_s)

@@ -85,7 +85,9 @@ def test_parts_of_a_fetch_make_one_block_in_the_order_of_the_paths(data: st.Data
     parts = np.split(np.array(left[missing:], dtype=np.intp), cuts)
 
     class Parted(MemorySource):
-        def fetch(self, series: npt.NDArray[np.int32], start: int, until: int, now: int) -> list[Fetched]:
+        def fetch(
+            self, series: npt.NDArray[np.int32], start: int, until: int, now: int, method: str | None = None
+        ) -> list[Fetched]:
             return [Fetched(at, start, 60, np.column_stack((at, at * 10.0))) for at in parts]
 
     source = Parted()

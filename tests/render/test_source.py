@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC
 from pathlib import Path
 
 import numpy as np
 
+from render.plan import render
 from render.source import SharedStore
+from storage.schema import Rules
 from storage.store import Store
 
 NOW = 1_700_000_000
@@ -97,3 +100,35 @@ def test_one_thread_at_a_time_refreshes(tmp_path: Path) -> None:
     first.join()
     assert met == [False]
     assert second.wait(10)
+
+
+def test_consolidate_by_reads_the_aggregation_that_it_asks_for(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "storage-schemas.conf").write_text(
+        "[a]\npattern = .\nretentions = 1m:1h,5m:1d,1h:1y\n"
+    )
+    (tmp_path / "config" / "storage-aggregation.conf").write_text(
+        "[a]\npattern = .\nxFilesFactor = 0\naggregationMethod = average,max,count,p90\n"
+    )
+    writer = Store(tmp_path / "data", Rules.load(tmp_path / "config"))
+    series = writer.create(["a.b"])
+    start = NOW // 3600 * 3600
+    for minute in range(30 * 60):
+        now = start + minute * 60
+        writer.append(series, np.array([now]), np.array([float(minute % 60)]), now)
+        writer.roll_up()
+    now = start + 30 * 3600
+    shared = SharedStore(Store(tmp_path / "data", writable=False))
+
+    def ask(target: str) -> list[float]:
+        (found,) = render(shared, [target], start=now - 3 * 86_400, until=now, now=now, zone=UTC)
+        values = found.blocks[0].values[0]
+        return [float(v) for v in values[~np.isnan(values)]][1:-1]
+
+    assert set(ask("a.b")) == {29.5}
+    assert set(ask("consolidateBy(a.b,'max')")) == {59.0}
+    assert set(ask("scale(consolidateBy(scale(a.b,2),'max'),10)")) == {1180.0}
+    assert set(ask("consolidateBy(a.b,'count')")) == {60.0}
+    assert set(ask("sumSeries(a.b,consolidateBy(a.b,'max'))")) == {88.5}
+    assert set(ask("consolidateBy(a.b,'min')")) == {29.5}, "what is not kept is the series' own"
+    assert 50 < min(ask("consolidateBy(a.b,'p90')")) < 59

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks import kinds
 from storage.codec import bytes_max, damage, encode
-from storage.codec_kernels import decode_row, decode_rows
+from storage.codec_kernels import check, decode_row, decode_rows
 from storage.format import NAN_BITS
 
 Bits = npt.NDArray[np.uint64]
@@ -45,7 +45,11 @@ def twin(data: bytes, row: int) -> list[int]:
     """A row's stored bits, read with plain numbers straight from the specification."""
     _, _, slots, _, _, _, *ends = struct.unpack_from(f"<4sHHIII{row + 1}I", data)
     rows = struct.unpack_from("<I", data, 8)[0]
-    text = data[([20 + 4 * rows, *ends])[-2] : ends[-1]]
+    text = data[([20 + 6 * rows, *ends])[-2] : ends[-1]]
+    h = 0x9E3779B97F4A7C15
+    for i in range(0, len(text), 8):
+        h = (h ^ int.from_bytes(text[i : i + 8], "little")) * 0xD6E8FEB86659FD93 % (1 << 64)
+    assert struct.unpack_from("<H", data, 20 + 4 * rows + 2 * row)[0] == h >> 48
     if len(text) in (0, 8 * slots):
         return list(struct.unpack(f"<{len(text) // 8}Q", text)) or [0] * slots
     flags, scale, low, sizes, *more = text[: 5 if text[0] & 16 else 4]
@@ -238,8 +242,8 @@ def test_random_bits_take_no_more_than_they_are() -> None:
     assert len(encode(block)) == bytes_max(512, 120)
 
 
-def test_a_row_without_values_takes_its_place_in_the_directory_only() -> None:
-    assert len(encode(np.zeros((512, 120), np.uint64))) == 20 + 4 * 512 + 8
+def test_a_row_without_values_takes_its_place_in_the_directory_and_the_checks_only() -> None:
+    assert len(encode(np.zeros((512, 120), np.uint64))) == 20 + 6 * 512 + 8
 
 
 @pytest.mark.parametrize(
@@ -249,7 +253,7 @@ def test_a_row_without_values_takes_its_place_in_the_directory_only() -> None:
         ("integer gauges", 0.8),
         ("counters", 1.2),
         ("rates, 17 digits", 6.5),
-        ("constants", 0.1),
+        ("constants", 0.11),
         ("mostly zero", 0.25),
         ("states", 0.3),
         ("p99 latencies", 2.5),
@@ -274,6 +278,29 @@ SAMPLE = encode(
 )
 
 
+SAMPLE_ROWS = 3 * len(kinds.KINDS)
+
+
+def agree(data: bytearray, row: int) -> None:
+    """Make a row's check that of its bytes, if the directory says where they are."""
+    begin = struct.unpack_from("<I", data, 16 + 4 * row)[0] if row else 20 + 6 * SAMPLE_ROWS
+    end = struct.unpack_from("<I", data, 20 + 4 * row)[0]
+    if begin <= end <= len(data) - 8:
+        found = check(np.frombuffer(bytes(data), np.uint8), begin, end)
+        struct.pack_into("<H", data, 20 + 4 * SAMPLE_ROWS + 2 * row, found)
+
+
+@given(row=st.integers(0, SAMPLE_ROWS - 1), at=st.integers(0, 1 << 20), change=st.integers(1, 255))
+@settings(max_examples=300, deadline=None)
+def test_a_row_with_a_changed_byte_is_not_read(row: int, at: int, change: int) -> None:
+    data = bytearray(SAMPLE)
+    begin = struct.unpack_from("<I", data, 16 + 4 * row)[0] if row else 20 + 6 * SAMPLE_ROWS
+    size = struct.unpack_from("<I", data, 20 + 4 * row)[0] - begin
+    at %= size + 2
+    data[begin + at if at < size else 20 + 4 * SAMPLE_ROWS + 2 * row + at - size] ^= change
+    assert decoded(bytes(data), [row], 60) is None
+
+
 @given(at=st.integers(0, len(SAMPLE) - 1), change=st.integers(1, 255))
 @settings(max_examples=300, deadline=None)
 def test_a_changed_byte_is_found(at: int, change: int) -> None:
@@ -294,7 +321,7 @@ def test_more_bytes_than_there_should_be_are_found() -> None:
 
 
 @given(
-    row=st.integers(0, 3 * len(kinds.KINDS) - 1),
+    row=st.integers(0, SAMPLE_ROWS - 1),
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4),
 )
 @settings(max_examples=1500, deadline=None)
@@ -302,7 +329,7 @@ def test_damaged_rows_are_read_within_their_block_and_written_within_their_slots
     row: int, changes: list[tuple[int, int]]
 ) -> None:
     data = bytearray(SAMPLE)
-    begin = struct.unpack_from("<I", data, 16 + 4 * row)[0] if row else 20 + 4 * 3 * len(kinds.KINDS)
+    begin = struct.unpack_from("<I", data, 16 + 4 * row)[0] if row else 20 + 6 * SAMPLE_ROWS
     size = struct.unpack_from("<I", data, 20 + 4 * row)[0] - begin
     if size == 0:
         return
@@ -310,6 +337,7 @@ def test_damaged_rows_are_read_within_their_block_and_written_within_their_slots
         # mostly the front, where sizes are; sometimes where the row ends
         at = 20 + 4 * row + place % 4 if place >= 390 else begin + min(place, place % size)
         data[at] = byte
+    agree(data, row)
     seen = []
     for outside in (b"\0", b"\xff"):
         around = np.frombuffer(outside * 64 + bytes(data) + outside * 64, np.uint8)

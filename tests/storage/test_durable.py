@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.disk import SystemDisk
 from storage.durable import encode_record, last_record
 from storage.format import HEAD_WORDS, LANES_MAX, PAGE, Geometry
 from storage.ring import Ring
@@ -29,23 +30,33 @@ def test_the_newer_whole_record_counts() -> None:
     assert (found.any(), number) == (False, 0)
 
 
+_SECTOR = 512  # what a disk writes at once
+
+
 def torn(before: bytes, after: bytes, kept: st.DataObject, path: Path) -> None:
-    """Write a file in which each page of what was not synced is there or not."""
+    """Write a file in which each sector of what was not synced is there or not."""
     before = before.ljust(len(after), b"\0")
-    pages = [i for i in range(0, len(after), PAGE) if before[i : i + PAGE] != after[i : i + PAGE]]
-    there = kept.draw(st.sets(st.sampled_from(pages))) if pages else set()
-    data = bytearray(before)
-    for i in there:
-        data[i : i + PAGE] = after[i : i + PAGE]
-    path.write_bytes(data)
+    was, now = (np.frombuffer(data, np.uint8).reshape(-1, _SECTOR).copy() for data in (before, after))
+    changed = np.flatnonzero((was != now).any(axis=1))
+    if kept.draw(st.booleans()):
+        there = (
+            np.array(sorted(kept.draw(st.sets(st.sampled_from(changed.tolist())))), int)
+            if len(changed)
+            else changed
+        )
+    else:
+        chance = np.random.default_rng(kept.draw(st.integers(0, 1 << 32)))
+        there = changed[chance.random(len(changed)) < kept.draw(st.sampled_from([0.1, 0.5, 0.9]))]
+    was[there] = now[there]
+    path.write_bytes(was.tobytes())
 
 
 Steps = st.lists(
     st.one_of(
         st.lists(st.tuples(st.integers(0, 3), st.integers(0, 90)), min_size=1, max_size=12),
-        st.sampled_from(["sync", "ahead"]),
+        st.sampled_from(["sync", "ahead", "pack", "begin", "run", "end"]),
     ),
-    max_size=12,
+    max_size=14,
 )
 
 
@@ -57,15 +68,18 @@ class Cut(NamedTuple):
     newest: int
     synced: dict[tuple[int, int], float]
 
+    def __repr__(self) -> str:
+        return f"Cut(newest={self.newest}, synced={self.synced})"
 
-class Watched(Ring):
-    """A ring that notes the state before each of its syncs."""
 
-    cuts: list[Cut]
-    newest = 0
-    synced: dict[tuple[int, int], float]
+class WatchedDisk(SystemDisk):
+    """A disk that notes the state before each wait."""
 
-    def wait(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path, self.cuts = path, list[Cut]()
+        self.newest, self.synced = 0, dict[tuple[int, int], float]()
+
+    def sync(self, file: int) -> None:
         self.note()
 
     def note(self) -> None:
@@ -74,35 +88,55 @@ class Watched(Ring):
         self.cuts.append(Cut(on_disk, written, self.newest, dict(self.synced)))
 
 
-@given(steps=Steps, data=st.data())
-@settings(max_examples=150, deadline=None)
+@given(steps=Steps, pack_after=st.sampled_from([None, 0, 100]), data=st.data())
+@settings(max_examples=200, deadline=None)
 def test_after_a_power_cut_what_was_synced_is_there_and_nothing_is_invented(
-    steps: list, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    steps: list, pack_after: int | None, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("cut")
     Ring.create(folder / "10s.ring", Geometry.choose(10, 40), {}).close()
-    ring = Watched(folder / "10s.ring", writable=True)
-    ring.cuts, ring.synced = [], {}
+    disk = WatchedDisk(folder / "10s.ring")
+    ring = Ring(folder / "10s.ring", writable=True, disk=disk)
+    ring.file.durable, ring.places.pack_after, ring.places.quiet_s = True, pack_after, 0.0
     ring.make_room(4)
-    ring.note()
+    disk.note()
     sent: dict[tuple[int, int], list[float]] = {}
     count = 0.0
+    sync, ran, wanted = None, False, dict(disk.synced)
     for step in steps:
+        latest = {at: values[-1] for at, values in sent.items()}
         if step == "sync":
-            now = {at: values[-1] for at, values in sent.items()}
             ring.sync()
-            ring.synced = now
+            disk.synced |= latest
         elif step == "ahead":
             ring.seal_ahead(64)
+        elif step == "pack":
+            ring.pack_some(disk.newest, 64)
+        elif step == "begin":
+            if sync is None:
+                sync, ran, wanted = ring.begin_sync(), False, latest
+        elif step == "run":
+            if sync is not None:
+                sync.run()
+                ran = True
+                disk.synced |= {at: max(value, disk.synced.get(at, 0)) for at, value in wanted.items()}
+        elif step == "end":
+            if sync is not None and ran:
+                ring.end_sync(sync)
+                sync = None
         else:
             for row, slot in step:
                 count += 1
                 sent.setdefault((row, slot), []).append(count)
-            ring.newest = max(ring.newest, *(slot for _, slot in step))
+            disk.newest = max(disk.newest, *(slot for _, slot in step))
             rows, slots = (np.array(column) for column in zip(*step, strict=True))
             ring.write(rows, slots, np.arange(count - len(step) + 1, count + 1))
-    ring.note()
-    cut = data.draw(st.sampled_from(ring.cuts[1:]))
+    disk.note()
+    held = ring.read(np.arange(4), max(0, disk.newest - 39), min(40, disk.newest + 1))
+    for (row, slot), values in sent.items():
+        if slot > disk.newest - 40:
+            assert held[row, slot - max(0, disk.newest - 39)] == values[-1]
+    cut = data.draw(st.sampled_from(disk.cuts[1:]))
     torn(cut.on_disk, cut.written, data, folder / "cut.ring")
     ring.close()
     again = Ring(folder / "cut.ring", writable=True)

@@ -46,7 +46,7 @@ def test_what_was_written_last_to_a_slot_is_read_until_its_block_is_overtaken(
         if step == "reopen":
             one.close()
             one = Ring(folder / "10s.ring", writable=True)
-            one.rows_used = 700
+            one.make_room(700)
             continue
         if step:
             before = one.overtaken
@@ -112,7 +112,7 @@ def test_heads_are_sealed_ahead_some_at_a_time_and_read_as_before(tmp_path: Path
     np.testing.assert_array_equal(read(one, rows, first, block + 1), before)
     one.sync()
     np.testing.assert_array_equal(read(one, rows, first, block + 1), before)
-    assert [int(one._stamps(lane)[10 % one.geometry.places]) for lane in range(3)] == [11] * 3
+    assert [int(one.file.stamps(lane)[10 % one.geometry.places]) for lane in range(3)] == [11] * 3
 
 
 def test_a_late_value_of_a_block_that_was_sealed_early_is_not_hidden_by_an_empty_head(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_late_value_of_a_block_that_was_sealed_early_is_not_hidden_by_an_empty
     write(one, [0] * 3, [100, 110, 120], [1.0, 2.0, 3.0])
     block = one.geometry.block
     for head in (0, 1):
-        if int(one._heads(0)[head]) == 110 // block + 1:
+        if int(one.file.heads(0)[head]) == 110 // block + 1:
             one.seal(0, head)
             one.sync()
     write(one, [0], [111], [4.0])
@@ -131,12 +131,12 @@ def test_a_late_value_of_a_block_that_was_sealed_early_is_not_hidden_by_an_empty
 def test_dirty_says_which_slots_were_written_to_heads(tmp_path: Path) -> None:
     one = ring(tmp_path, 600)
     write(one, [3, 5, 599], [101, 104, 102], [1.0, 2.0, 3.0])
-    rows, coarse = one.take_dirty(2, lane=0)
+    rows, coarse = one.pairs(one.take_dirty(lane=0), 2)
     assert sorted(set(coarse.tolist())) == [50, 51, 52]
     assert rows.tolist() == list(range(LANE_ROWS)) * 3
-    rows, coarse = one.take_dirty(2)
+    rows, coarse = one.pairs(one.take_dirty(), 2)
     assert (rows.tolist(), set(coarse.tolist())) == (list(range(LANE_ROWS, 600)), {51})
-    assert len(one.take_dirty(2)[0]) == 0
+    assert len(one.pairs(one.take_dirty(), 2)[0]) == 0
 
 
 def test_a_small_ring_takes_little_space(tmp_path: Path) -> None:

@@ -117,14 +117,15 @@ def compare(shard: Shard, path: str, archives: list[tuple[int, int]], start: int
 
 @given(
     points=st.lists(st.tuples(st.integers(0, 3000), st.integers(-9, 9)), min_size=1, max_size=80),
+    method=st.sampled_from(["sum", "average,max,count,p90"]),
     data=st.data(),
 )
 @settings(max_examples=60, deadline=None)
 def test_any_order_gives_the_same_archives(
-    points: list[tuple[int, int]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    points: list[tuple[int, int]], method: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("order")
-    schema = Schema(Retention((Archive(10, 400), Archive(60, 400), Archive(600, 100))), "sum", 0.0)
+    schema = Schema(Retention((Archive(10, 400), Archive(60, 400), Archive(600, 100))), method, 0.0)
     unique = list({(NOW - age) // 10: (age, value) for age, value in points}.values())  # one a slot
     answers = []
     for number, order in enumerate((unique, data.draw(st.permutations(unique)))):
@@ -140,12 +141,78 @@ def test_any_order_gives_the_same_archives(
         answers.append(
             [
                 ring.read(np.array([0]), (NOW - 3600) // ring.geometry.step, 3700 // ring.geometry.step)
-                for ring in shard.rings
+                for ring in shard.every_ring()
             ]
         )
         shard.close()
     for one, other in zip(*answers, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+Writes = st.lists(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4200), st.integers(-9, 9)), min_size=1, max_size=30),
+    max_size=6,
+)
+
+
+@given(batches=Writes, data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_each_aggregation_kept_is_what_it_would_be_alone(
+    batches: list, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("kept")
+    retention = Retention((Archive(10, 90), Archive(60, 40), Archive(600, 12)))
+    methods = ("average", "max", "min", "sum", "last", "median", "count")
+    together = Shard(
+        folder / "all", Schema(retention, ",".join(methods), 0.5), 3, writable=True, pack_after=0
+    )
+    alone = [
+        Shard(folder / method, Schema(retention, method, 0.5), 3, writable=True, pack_after=None)
+        for method in methods[:-1]
+    ]
+    now = NOW
+    for batch in batches:
+        rows, ages, values = (np.array(column) for column in zip(*batch, strict=True))
+        for shard in (together, *alone):
+            shard.append(rows, now - ages, values.astype(float), now)
+        if data.draw(st.booleans()):
+            for shard in (together, *alone):
+                shard.roll_up()
+            together.seal_ahead(64)
+        if data.draw(st.booleans()):
+            for _, sync in together.begin_sync():
+                sync.run()
+        now += data.draw(st.sampled_from([0, 30, 700]))
+    for shard in (together, *alone):
+        shard.roll_up()
+    everything = np.arange(3)
+    for i, archive in enumerate(retention.archives):
+        at = (now - archive.duration) // archive.step + 1, archive.points
+        for method, shard in zip(methods, alone, strict=False):
+            np.testing.assert_array_equal(
+                together.ring(i, method).read(everything, *at), shard.rings[i].read(everything, *at)
+            )
+        if i == 1:
+            fine = together.rings[0].read(everything, at[0] * 6, archive.points * 6)
+            known = (~np.isnan(fine.reshape(3, -1, 6))).sum(axis=2)
+            counted = together.ring(1, "count").read(everything, *at)
+            late = np.isnan(counted) | (known == 0)  # beyond the finest archive, or half of it
+            young = np.arange(at[0], at[0] + archive.points) * 60 > now - 900 + 60
+            assert (late | (counted == known) | ~young).all()
+    for shard in (together, *alone):
+        shard.close()
+
+
+def test_what_is_from_before_an_aggregation_was_kept_is_the_series_own(tmp_path: Path) -> None:
+    retention = Retention((Archive(10, 12), Archive(60, 60)))
+    shard = Shard(tmp_path, Schema(retention, "average,max,sum", 0.0), 1, writable=True)
+    row, window = np.array([0]), choose_window(retention.archives, NOW - 3000, NOW, NOW)
+    assert window is not None
+    shard.write_archive(1, row, NOW // 60 - 20, np.array([[1.0, 2.0]]), NOW)
+    shard.write_archive(1, row, NOW // 60 - 19, np.array([[9.0]]), NOW, "max")
+    read = {m: shard.read(row, window, m)[0] for m in (None, "average", "max", "sum", "min")}
+    known = {m: values[~np.isnan(values)].tolist() for m, values in read.items()}
+    assert known == {None: [1, 2], "average": [1, 2], "max": [1, 9], "sum": [], "min": [1, 2]}
 
 
 def test_what_was_written_before_a_kill_is_rolled_up_at_the_next_start(tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ class MemoryStore(MemorySource):
     def find_series(self, pattern: str) -> tuple[list[str], npt.NDArray[np.int32]]:
         return self._index.find_series(pattern)
 
-    def fetch(self, series: npt.NDArray[np.int32], start: int, until: int, now: int) -> list[Fetched]:
+    def fetch(
+        self, series: npt.NDArray[np.int32], start: int, until: int, now: int, method: str | None = None
+    ) -> list[Fetched]:
         """Nothing lies before the retention or after now, as in a store."""
         oldest = now - RETENTION_S
         if start > now or until < oldest:

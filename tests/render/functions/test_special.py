@@ -65,7 +65,7 @@ def test_a_fallback_is_for_no_series_and_not_for_no_datapoints() -> None:
 
 def test_an_aggregation_that_is_none_is_refused() -> None:
     with pytest.raises(ArgumentError, match="is not one of sum, average"):
-        ask(holding([1.0]), "consolidateBy(a.0,'median')")
+        ask(holding([1.0]), "consolidateBy(a.0,'mode')")
 
 
 def test_a_first_value_and_a_gap_are_no_change() -> None:
