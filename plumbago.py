@@ -24,7 +24,21 @@ from typing import Any
 
 import click
 
-from carbon.cli import COLLECT_HOST, HOST, LINE_PORT, PICKLE_PORT, SYNC, address, bind, bind_line
+from carbon.cli import (
+    BUFFER,
+    COLLECT_HOST,
+    HOST,
+    LINE_PORT,
+    MIGRATE,
+    MIN_FREE,
+    MIN_FREE_AUTO,
+    PACK_AFTER,
+    PICKLE_PORT,
+    SYNC,
+    address,
+    bind,
+    bind_line,
+)
 from render.cli import HTTP_PORT
 from storage.cli import CONFIG, DATA, is_store, one_line_errors
 
@@ -36,20 +50,46 @@ _WINGS = {
     "send": "carbon.cli",
     "find": "storage.cli",
     "info": "storage.cli",
-    "import": "storage.cli",
-    "export": "storage.cli",
+    "dump": "storage.readout",
+    "fetch": "storage.readout",
+    "du": "storage.readout",
+    "verify": "storage.readout",
+    "export": "storage.readout",
+    "import": "storage.operate",
+    "snapshot": "storage.operate",
+    "restore": "storage.operate",
+    "delete": "storage.operate",
+    "trash": "storage.operate",
+    "rename": "storage.operate",
+    "purge": "storage.operate",
+    "expire": "storage.operate",
+    "plan": "storage.operate",
+    "migrate": "storage.operate",
     "render": "render.cli",
     "query": "render.cli",
 }
 _SUMMARIES = {
+    "delete": "Put series into the trash.",
+    "du": "Show which branches take the space on the disk.",
+    "dump": "Print all datapoints of a metric, archive by archive.",
     "export": "Write the store in another program's format: whisper.",
+    "expire": "Delete the series that were silent for too long.",
+    "fetch": "Print a window's datapoints of the metrics that match.",
     "find": "List the metrics that match a glob.",
     "import": "Take in what another program has stored: whisper.",
     "info": "Explain the store, or one metric: rules, archives, rows, bytes, newest datapoint.",
+    "migrate": "Give series whose rules have changed the retention that the rules say now.",
+    "plan": "Show what migrate would do.",
+    "purge": "Empty the trash.",
     "query": "Evaluate targets and print their datapoints.",
     "receive": "Run the receiver alone.",
     "render": "Run the renderer alone.",
+    "rename": "Give a series another name, with all its datapoints.",
+    "restore": "Bring series back from the trash, or a whole snapshot.",
     "send": "Send metric lines to a server.",
+    "snapshot": "Copy the store while it goes on being written.",
+    "verify": "Check the store's checksums and name what is damaged.",
+    "trash": "List what was deleted and can be restored.",
 }
 _STOP_S = 1.8  # what children get to finish after SIGTERM
 _PR_SET_PDEATHSIG = 1
@@ -139,10 +179,15 @@ def settings(path: Path) -> dict[str, Any]:
 @HTTP_PORT
 @COLLECT_HOST
 @SYNC
+@MIN_FREE
+@BUFFER
+@MIGRATE
+@PACK_AFTER
 @one_line_errors
 def serve(
     data: Path, config: Path | None, host: str, line_port: int, pickle_port: int, http_port: int,
-    collect_host: bool, sync: float,
+    collect_host: bool, sync: float, min_free: int, buffer: int, migrate: str,
+    pack_after: int | None,
 ) -> None:  # fmt: skip
     """Take metrics in and answer queries: receiver and renderer, supervised."""
     line, udp = bind_line(host, line_port)
@@ -150,6 +195,8 @@ def serve(
     common = ["--data", str(data), *(["--config", str(config)] if config else [])]
     receive = ["receive", *common, "--collect-host" if collect_host else "--no-collect-host"]
     receive += ["--sync", "off" if sync == math.inf else str(sync)]
+    receive += ["--min-free", "auto" if min_free == MIN_FREE_AUTO else str(min_free), "--buffer", str(buffer)]
+    receive += ["--migrate", migrate, "--pack-after", "off" if pack_after is None else str(pack_after)]
     children = [
         Child(
             "receiver", receive, {"line": line, "udp": udp, "pickle": pickle}, makes_store=not is_store(data)

@@ -16,7 +16,19 @@ from benchmarks.peers import ROOT, Peers
 from benchmarks.workbench import Workbench
 
 # find and start share a store of a million names: the second finds what the first has made
-QUESTIONS = ("receive", "kernel", "storage", "codec", "fetch", "render", "find", "start")
+QUESTIONS = (
+    "receive",
+    "kernel",
+    "storage",
+    "durability",
+    "codec",
+    "pack",
+    "moves",
+    "fetch",
+    "render",
+    "find",
+    "start",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from benchmarks.workbench import STEP_S, Workbench, names, now_in_steps
 from carbon.names import NameTable
 from carbon.protocols.line import LineReader
 from carbon.stats import Stats
+from storage.register import Moved
 
 _PIECE = 1 << 16
 _ROUNDS = 10
@@ -49,8 +50,17 @@ def rows(bench: Workbench) -> Iterator[Row]:
 class _Numbered:
     """Gives each name the next series: what the table needs of a store."""
 
+    moves = 0
+
     def __init__(self) -> None:
         self._count = 0
+
+    def moved(self, since: int) -> Moved:
+        nothing = np.empty(0, np.int32)
+        return Moved(nothing, nothing, 0)
+
+    def why_refused(self, name: str) -> str:
+        return ""
 
     def series_of(
         self, text: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]

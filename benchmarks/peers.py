@@ -191,6 +191,10 @@ class CarbonCache:
         values: list[float | None] = whisper.fetch(str(path), timestamp - 60, timestamp)[1]
         return values[0]
 
+    def written(self) -> int:
+        """Bytes that it has caused to be written to a device so far."""
+        return int(self._process.io_counters().write_bytes)
+
     def cpu_s(self) -> float:
         times = self._process.cpu_times()
         return float(times.user + times.system)

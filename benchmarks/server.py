@@ -37,9 +37,9 @@ class Server:
 
     name = "plumbago"
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *options: str) -> None:
         command = [sys.executable, "-m", "plumbago", "serve", "--data", str(data)]
-        command += ["--line-port", "0", "--pickle-port", "0", "--http-port", "0"]
+        command += ["--line-port", "0", "--pickle-port", "0", "--http-port", "0", *options]
         started = time.perf_counter()
         self._process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         heard = select.select([self._process.stdout], [], [], _READY_S)[0]
@@ -64,6 +64,12 @@ class Server:
         self._store.close()
         self._http.close()
         self._process.send_signal(signal.SIGTERM)
+        self._process.wait(20)
+
+    def kill(self) -> None:
+        """SIGKILL all processes; nothing of it is left to say goodbye."""
+        for process in _family(self._process):
+            process.kill()
         self._process.wait(20)
 
     def get(self, path: str, **parameters: str) -> bytes:
@@ -96,6 +102,10 @@ class Server:
     def cpu_s(self) -> float:
         return cpu_s(self._process)
 
+    def written(self) -> int:
+        """Bytes that all processes have caused to be written to a device so far."""
+        return written(self._process)
+
     def memory(self) -> Memory:
         texts = [Path(f"/proc/{process.pid}/smaps_rollup").read_text() for process in _family(self._process)]
         kib = [dict(re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)) for text in texts]
@@ -106,6 +116,11 @@ def cpu_s(process: psutil.Process) -> float:
     """User and system time of a process and its children so far."""
     times = [each.cpu_times() for each in _family(process)]
     return float(sum(each.user + each.system for each in times))
+
+
+def written(process: psutil.Process) -> int:
+    """Bytes that a process and its children have caused to be written to a device so far."""
+    return sum(each.io_counters().write_bytes for each in _family(process))
 
 
 def _family(process: psutil.Process) -> list[psutil.Process]:

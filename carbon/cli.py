@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import math
 import os
+import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from storage.cli import CONFIG, DATA, one_line_errors
+
+if TYPE_CHECKING:
+    from storage.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -76,6 +81,80 @@ SYNC = click.option(
 )
 
 
+class _Size(click.ParamType):  # type: ignore[type-arg]  # generic to mypy, not to older clicks
+    """Bytes; K, M, G behind a number are 1,024 times and so on; `words` are taken as they are."""
+
+    def __init__(self, words: Mapping[str, int]) -> None:
+        self._words = words
+        self.name = "|".join(["SIZE", *words])
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        found = _SIZE.fullmatch(text)
+        if text in self._words:
+            return self._words[text]
+        if found is None:
+            self.fail(f"{text!r} is no size such as 1048576, 512K, 64M or 2G", param, ctx)
+        return int(found[1]) << _SHIFTS[found[2].upper()]
+
+
+_SIZE = re.compile(r"(\d+)([KMG]?)(?:i?B)?", re.IGNORECASE)
+_SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30}
+MIN_FREE_AUTO = -1
+
+MIN_FREE = click.option(
+    "--min-free",
+    type=_Size({"auto": MIN_FREE_AUTO}),
+    default="auto",
+    show_default=True,
+    envvar="PLUMBAGO_MIN_FREE",
+    help="Leave so much of the disk free; auto = 256M or 1 % of it, whichever is less; 0 = nothing.",
+)
+BUFFER = click.option(
+    "--buffer",
+    type=_Size({}),
+    default="64M",
+    show_default=True,
+    envvar="PLUMBAGO_BUFFER",
+    help="Datapoints that wait while the disk is full; beyond, senders are held back.",
+)
+
+
+class _Age(click.ParamType):  # type: ignore[type-arg]  # generic to mypy, not to older clicks
+    """Seconds, also written 90s, 12h, 1d; off → None."""
+
+    name = "AGE|off"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        text = str(value)
+        if text == "off":
+            return None
+        if (found := _AGE.fullmatch(text)) is None:
+            self.fail(f"{text!r} is no age such as 0, 90s, 12h or 1d, nor off", param, ctx)
+        return int(found[1]) * _UNITS_S[found[2]]
+
+
+_AGE = re.compile(r"(\d+)([smhdw]?)")
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+PACK_AFTER = click.option(
+    "--pack-after",
+    type=_Age(),
+    default="1d",
+    show_default=True,
+    envvar="PLUMBAGO_PACK_AFTER",
+    help="Compress blocks that are so old: an eighth of the space, read at half the speed.",
+)
+MIGRATE = click.option(
+    "--migrate",
+    type=click.Choice(["lossless", "all", "off"]),
+    default="lossless",
+    show_default=True,
+    envvar="PLUMBAGO_MIGRATE",
+    help="Which series get a changed retention by themselves: those that lose nothing by it, all, none.",
+)
+
+
 @click.command()
 @DATA
 @CONFIG
@@ -84,6 +163,10 @@ SYNC = click.option(
 @PICKLE_PORT
 @COLLECT_HOST
 @SYNC
+@MIN_FREE
+@BUFFER
+@MIGRATE
+@PACK_AFTER
 @click.option("--line-fd", type=int, hidden=True)
 @click.option("--udp-fd", type=int, hidden=True)
 @click.option("--pickle-fd", type=int, hidden=True)
@@ -91,44 +174,68 @@ SYNC = click.option(
 @one_line_errors
 def receive(
     data: Path, config: Path | None, host: str, line_port: int, pickle_port: int, collect_host: bool, sync: float,
+    min_free: int, buffer: int, migrate: str, pack_after: int | None,
     line_fd: int | None, udp_fd: int | None, pickle_fd: int | None, ready_fd: int | None,
 ) -> None:  # fmt: skip
     """Run the receiver alone: take metrics in and store them."""
+    from storage.schema import Rules
+    from storage.store import Store
+
+    faulthandler.enable()  # a mapped page that the disk cannot give is a SIGBUS: say where, instead of nothing
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     if line_fd is not None and udp_fd is not None and pickle_fd is not None:
         line, udp, pickle = (socket.socket(fileno=fd) for fd in (line_fd, udp_fd, pickle_fd))
     else:
         line, udp = bind_line(host, line_port)
         pickle = bind(host, pickle_port, "--pickle-port")
-    _run(data, config, {"line": line, "udp": udp, "pickle": pickle}, collect_host, sync, ready_fd)
+    _run(
+        Store(data, Rules.load(config), durable=sync != math.inf, pack_after=pack_after),
+        config,
+        {"line": line, "udp": udp, "pickle": pickle},
+        collect_host,
+        sync,
+        min_free,
+        buffer,
+        migrate,
+        ready_fd,
+    )
 
 
 def _run(
-    data: Path,
+    store: Store,
     config: Path | None,
     sockets: dict[str, socket.socket],
     collect_host: bool,
     sync: float,
+    min_free: int,
+    buffer: int,
+    migrate: str,
     ready_fd: int | None,
 ) -> None:
     from carbon.service import Receiver, run
-    from storage.schema import Rules
-    from storage.store import Store
+    from storage.room import Floor
 
-    store = Store(data, Rules.load(config), durable=sync != math.inf)
     receiver = Receiver(
-        store, config, sockets, collect_host=collect_host, sync_s=None if sync == math.inf else sync
+        store,
+        config,
+        sockets,
+        collect_host=collect_host,
+        sync_s=None if sync == math.inf else sync,
+        floor=Floor(None if min_free == MIN_FREE_AUTO else min_free),
+        buffer_bytes=buffer,
+        migrate=migrate,
     )
     ports = " ".join(f"{name}={address(at)}" for name, at in sockets.items())
 
     def ready() -> None:
         if ready_fd is None:
-            click.echo(f"plumbago ready {ports} data={data}")
+            click.echo(f"plumbago ready {ports} data={store.folder}")
         else:
             os.write(ready_fd, f"{ports}\n".encode())
             os.close(ready_fd)
 
-    run(receiver, ready)
+    if status := run(receiver, ready):
+        sys.exit(status)
 
 
 def bind(host: str, port: int, option: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:

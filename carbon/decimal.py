@@ -7,7 +7,8 @@ Up to 19 digits and an exponent within ±55 are turned exactly here (Clinger's f
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from storage.compiled import njit
 
 # What read_decimal says of a text
 EXACT, ASK_PYTHON = 0, 1

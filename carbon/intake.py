@@ -1,60 +1,122 @@
-"""Where every listener's datapoints meet: ids → series → the store; what is refused is counted by reason."""
+"""Where every listener's datapoints meet: ids → series → the store; what is refused is counted by reason.
+
+While the disk is full, batches wait in the backlog and are stored in their order when there is room again: to append
+a batch once more does no harm. When the disk fails the intake is read-only until the process is started again.
+"""
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from carbon.names import NameTable
-from carbon.protocols.line import Batch
+from carbon.backlog import BUFFER_BYTES, Backlog
+from carbon.names import Ids, Integers, NameTable, Refusal
+from carbon.protocols.line import Batch, Floats
 from carbon.stats import Stats
-from storage.naming import Fault
-from storage.store import Store
+from storage.room import Floor, Room, is_failing, is_full, os_error, room
+from storage.store import Dropped
+
+_log = logging.getLogger(__name__)
 
 _DROPPED = {
     "too_old": "timestamp older than the longest archive",
     "too_far_ahead": "timestamp too far in the future",
     "not_a_number": "value is NaN",
 }
+_SLICE_S = 0.05  # of the reactor's time at once, for what waits
+_REMIND_S = 600.0
+
+
+class Held(Enum):
+    """Why nothing is stored."""
+
+    FULL = "full"  # goes on by itself
+    FAILED = "failed"  # until the next start
+
+
+class Sink(Protocol):
+    """What the intake needs of the store."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    def append(self, series: Ids, timestamps: Integers, values: Floats, now: int) -> Dropped: ...
+
+    def distrust(self) -> None: ...
+
+
+def _nothing() -> None:
+    pass
 
 
 class Intake:
-    """The pipeline's end. `now` gives epoch seconds."""
+    """The pipeline's end. `now` gives epoch seconds, `clock` seconds that never go back."""
 
     def __init__(
         self,
-        store: Store,
+        store: Sink,
         names: NameTable,
         stats: Stats,
         now: Callable[[], float] = time.time,
         *,
-        sync_each: bool = False,
+        sync: Callable[[], None] | None = None,
+        mend: Callable[[], None] = _nothing,
+        floor: Floor = Floor(0),  # noqa: B008  # frozen
+        measure: Callable[[Path], Room] = room,
+        buffer_bytes: int = BUFFER_BYTES,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`sync_each`: wait for the disk after every batch."""
+        """`sync` waits for the disk after every batch; `mend` does again what an error left undone in the store."""
         self._store, self._names, self._stats, self.now = store, names, stats, now
-        self._sync_each = sync_each
+        self._sync, self._mend = sync, mend
+        self._floor, self._measure, self._clock = floor, measure, clock
+        self.backlog = Backlog(buffer_bytes, stats)
+        self.held: Held | None = None
+        self._cause: OSError | None = None  # None = the floor was passed, nothing went wrong
+        self._since = self._counted = self._said = 0.0
+        self._waited = 0  # datapoints, since the hold began
+
+    # --- datapoints ---
 
     def accept(self, batch: Batch | None, listener: str) -> None:
-        """Store a batch's datapoints."""
+        """Store a batch's datapoints, or have them wait."""
         if batch is None:
             return
+        self._stats.received[listener] += len(batch.ids)
+        if self.held is not None:
+            self._wait(batch, listener)
+            return
+        try:
+            self._take(batch, listener)
+        except (OSError, sqlite3.OperationalError) as error:
+            self.trouble(error)
+            self._wait(batch, listener)
+
+    def _take(self, batch: Batch, listener: str) -> None:
+        """Store a batch; counted when all of it is done, as it comes again when it is not."""
         stats, started = self._stats, time.perf_counter()
-        stats.received[listener] += len(batch.ids)
         series = self._names.series_of(batch.ids)
         refused = series < 0
+        refusals: list[Refusal] = []
         if refused.any():
-            sample = self._names.interned.name(int(batch.ids[refused.argmax()]))
-            stats.reject(Fault.BAD_TAG.words, int(refused.sum()), sample=sample, source=listener)
+            refusals = self._names.refusals(batch.ids[refused])
             kept = ~refused
             series, batch = series[kept], Batch(batch.ids[kept], batch.timestamps[kept], batch.values[kept])
         dropped = self._store.append(series, batch.timestamps, batch.values, int(self.now()))
+        if self._sync is not None:
+            self._sync()
+        for refusal in refusals:
+            stats.reject(refusal.reason, refusal.datapoints, sample=refusal.sample, source=listener)
         for reason, count in dropped._asdict().items():
             stats.reject(_DROPPED[reason], count, source=listener)
         stats.committed += len(series) - dropped.total
-        if self._sync_each:
-            self._store.sync()
         stats.updates += 1
         stats.update_s += time.perf_counter() - started
 
@@ -75,3 +137,133 @@ class Intake:
         """Store values of now: our own measurements."""
         names = [name.encode() for name in values]
         self.accept_columns(names, [self.now()] * len(names), list(values.values()), listener)
+
+    # --- a disk that is full or fails ---
+
+    def attempt(self, work: Callable[[], object]) -> bool:
+        """Do work on the store unless nothing is stored now; False if it was not done."""
+        if self.held is not None:
+            return False
+        try:
+            work()
+        except (OSError, sqlite3.OperationalError) as error:
+            self.trouble(error)
+            return False
+        return True
+
+    def watch(self) -> None:
+        """Hold before the disk is full."""
+        if self.held is None:
+            try:
+                if self._floor.passed(self._measure(self._store.folder)):
+                    self._hold(None)
+            except OSError as error:
+                self.trouble(error)
+
+    def trouble(self, error: OSError | sqlite3.OperationalError) -> None:
+        """Work on the store has met an error: hold until there is room, or for good if the disk fails."""
+        cause = os_error(error)
+        if is_failing(cause):
+            self._fail(cause)
+        elif self.held is None:
+            self._hold(cause)
+        else:
+            self._cause = cause
+
+    def retry(self, *, floor: bool = True) -> bool:
+        """Go on if there is room, with what waits first; True if this was a slice of it and more is to follow.
+
+        `floor`: leave free what is to be; False takes all that the disk gives.
+        """
+        if self.held is None:
+            return False
+        self._count_time()
+        if self.held is Held.FAILED:
+            self._remind()
+            return False
+        try:
+            if floor and not self._floor.cleared(self._measure(self._store.folder)):
+                return False
+            if self._cause is not None:
+                self._mend()
+                self._cause = None
+            deadline = self._clock() + _SLICE_S
+            while len(self.backlog):
+                if self._clock() >= deadline:
+                    return True
+                self.backlog.take_first(self._take)
+        except (OSError, sqlite3.OperationalError) as error:
+            self.trouble(error)
+            return False
+        self._go_on()
+        return False
+
+    def give_up(self) -> None:
+        """The process ends: what waits is lost, counted and told."""
+        lost = self.backlog.drop()
+        if lost:
+            _log.error("%d datapoints that waited for %s are lost", lost, self._store.folder)
+
+    def _wait(self, batch: Batch, listener: str) -> None:
+        self._waited += len(batch.ids)
+        self.backlog.add(batch, listener)
+
+    def _hold(self, cause: OSError | None) -> None:
+        self.held, self._cause = Held.FULL, cause
+        self._since = self._counted = self._clock()
+        self._waited = 0
+        _log.error(
+            "%s: data waits, at most %d bytes of it; make room, it goes on by itself",
+            self._words(cause),
+            self.backlog.bytes_max,
+        )
+
+    def _words(self, cause: OSError | None) -> str:
+        folder = self._store.folder
+        if cause is not None and not is_full(cause):
+            return f"{folder} cannot be written ({cause.strerror})"
+        try:
+            return f"the disk of {folder} is full: {self._measure(folder)}"
+        except OSError as error:
+            return f"the disk of {folder} is full ({error.strerror})"
+
+    def _go_on(self) -> None:
+        self.held = None
+        self.backlog.resume()
+        _log.warning(
+            "%s is written again after %.1f s; %d datapoints waited",
+            self._store.folder,
+            self._clock() - self._since,
+            self._waited,
+        )
+
+    def _fail(self, cause: OSError) -> None:
+        """Store nothing from now on. What the kernel could not write it has forgotten, and a retry would succeed
+        without having written it; so all since the last sync is in doubt, and only a new start knows what is there.
+        """
+        if self.held is Held.FAILED:
+            return
+        self.held, self._cause = Held.FAILED, cause
+        self._counted = self._clock()
+        self._stats.read_only = True
+        self._stats.errors += 1
+        self._store.distrust()
+        self.backlog.pause()
+        self._tell_failed()
+
+    def _tell_failed(self) -> None:
+        self._said = self._clock()
+        _log.critical(
+            "the disk of %s fails (%s): the receiver is read-only and holds senders back; what came since the last "
+            "sync may be lost. Check the disk (dmesg, smartctl) and start Plumbago again",
+            self._store.folder,
+            self._cause,
+        )
+
+    def _remind(self) -> None:
+        if self._clock() - self._said >= _REMIND_S:
+            self._tell_failed()
+
+    def _count_time(self) -> None:
+        before, self._counted = self._counted, self._clock()
+        self._stats.stalled_s += self._counted - before

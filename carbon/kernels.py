@@ -10,9 +10,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
 
 from carbon.decimal import EXACT, read_decimal
+from storage.compiled import njit
 from storage.name_kernels import hash_bytes, insert, probe, same_bytes
 from storage.naming import Fault, name_fault
 

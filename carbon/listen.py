@@ -1,6 +1,7 @@
 """Twisted around the readers: TCP and UDP listeners. What knows sockets is here and decides nothing.
 
 What arrives is stored before more is read, so a sender that is too fast is held back by TCP instead of losing lines.
+While the store takes nothing and its backlog is full, streams are paused: nothing of them is read.
 """
 
 from __future__ import annotations
@@ -33,8 +34,15 @@ class Stream(Protocol, TimeoutMixin):
 
     transport: Any  # of a TCP connection: more than ITransport says
 
-    def __init__(self, read: Callable[[bytes], None], stats: Stats, streams: set[Stream]) -> None:
+    def __init__(
+        self,
+        read: Callable[[bytes], None],
+        stats: Stats,
+        streams: set[Stream],
+        born_paused: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._read, self._stats, self._streams = read, stats, streams
+        self._paused, self._born_paused = False, born_paused
 
     def connectionMade(self) -> None:  # noqa: N802
         if len(self._streams) >= CONNECTIONS_MAX:
@@ -45,6 +53,23 @@ class Stream(Protocol, TimeoutMixin):
         self._stats.connections += 1
         self.transport.bufferSize = READ_BYTES
         self.setTimeout(IDLE_S)
+        if self._born_paused():
+            self.pause()
+
+    def pause(self) -> None:
+        """Read nothing, and do not take that for the peer's idleness."""
+        if not self._paused:
+            self._paused = True
+            self._stats.paused += 1
+            self.setTimeout(None)
+            self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._stats.paused -= 1
+            self.setTimeout(IDLE_S)
+            self.transport.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         self.resetTimeout()
@@ -59,19 +84,32 @@ class Stream(Protocol, TimeoutMixin):
         if self in self._streams:
             self._streams.discard(self)
             self._stats.connections -= 1
+            self._stats.paused -= self._paused
 
 
 class StreamFactory(Factory):
-    """Makes a Stream, with a reader of its own, for each connection."""
+    """Makes a Stream, with a reader of its own, for each connection; holds them all back when it is told to."""
 
     noisy = False
 
     def __init__(self, reader: Callable[[], Callable[[bytes], None]], stats: Stats) -> None:
         self._reader, self._stats = reader, stats
         self._streams: set[Stream] = set()
+        self._paused = False
 
     def buildProtocol(self, addr: IAddress | None) -> Stream:  # noqa: N802
-        return Stream(self._reader(), self._stats, self._streams)
+        return Stream(self._reader(), self._stats, self._streams, lambda: self._paused)
+
+    def pause(self) -> None:
+        """Read nothing of any stream, of new ones neither."""
+        self._paused = True
+        for stream in self._streams:
+            stream.pause()
+
+    def resume(self) -> None:
+        self._paused = False
+        for stream in self._streams:
+            stream.resume()
 
 
 def line_streams(names: NameTable, intake: Intake, stats: Stats) -> StreamFactory:

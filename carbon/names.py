@@ -1,13 +1,13 @@
 """The name table: a name's bytes → a dense id, and under the id all that was decided when the name was first seen.
 
 Names come in many spellings (tags in any order), so a name's id is not its series: `series[id]` is. It is decided
-once, for all new names of a batch together.
+once, for all new names of a batch together, and followed when the store says that series have moved or gone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,19 +16,37 @@ from carbon.stats import Stats
 from storage import naming
 from storage.errors import InvalidName
 from storage.intern import Interned, lay
+from storage.naming import Fault
+from storage.register import Moved
 
 Ids = npt.NDArray[np.int32]
 Integers = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 NAMES_MAX = 20_000_000  # some 150 bytes each; what comes after is counted and refused
-REFUSED, _UNDECIDED = -1, -2
+REFUSED, _UNDECIDED, _NO_ROOM = -1, -2, -3  # from _NO_ROOM down: which reason kept it out
+ASK_AGAIN_S = 60.0  # how long a name that a quota keeps out is not asked for again
 
 
 class SeriesMaker(Protocol):
     """What the table needs of the store."""
 
+    @property
+    def moves(self) -> int: ...
+
+    def moved(self, since: int) -> Moved: ...
+
     def series_of(self, text: Bytes, starts: Integers, stops: Integers) -> Ids: ...
+
+    def why_refused(self, name: str) -> str: ...
+
+
+class Refusal(NamedTuple):
+    """Datapoints that were refused for one reason, with a name of theirs."""
+
+    reason: str
+    datapoints: int
+    sample: str
 
 
 class NameTable:
@@ -38,6 +56,9 @@ class NameTable:
         self.interned = Interned()
         self.successor = np.empty(0, np.int32)  # of each id: which name came after it last time
         self.series = np.empty(0, np.int32)  # of each id, as far as decided
+        self._moves = store.moves
+        self._reasons: list[str] = []  # of _NO_ROOM, _NO_ROOM - 1 …
+        self._asked = 0.0
 
     def reserve(self, names: int, size: int) -> None:
         """Make room for so many new names of so many bytes together."""
@@ -65,16 +86,48 @@ class NameTable:
         return ids
 
     def series_of(self, ids: Ids) -> Ids:
-        """The series of each id, REFUSED where there can be none; decides about those that are seen first.
+        """The series of each id, negative where there can be none (`refusals` says why); decides about those that
+        are seen first.
 
         A name whose datapoints were all bad is never asked for, and no series is made for it.
         """
+        if self._moves != self._store.moves:
+            self._follow()
         series = self.series[ids]
-        new = series == _UNDECIDED
-        if new.any():
-            self._decide(np.unique(ids[new]))
+        if len(ids) and series.min() < REFUSED:
+            self._ask_again()
+            new = self.series[ids] == _UNDECIDED
+            if new.any():
+                self._decide(np.unique(ids[new]))
             series = self.series[ids]
         return series
+
+    def refusals(self, ids: Ids) -> list[Refusal]:
+        """Why the datapoints of ids whose series is negative are refused."""
+        found = []
+        for why, first, count in zip(
+            *np.unique(self.series[ids], return_index=True, return_counts=True), strict=True
+        ):
+            reason = Fault.BAD_TAG.words if why == REFUSED else self._reasons[_NO_ROOM - why]
+            found.append(Refusal(reason, int(count), self.interned.name(int(ids[first]))))
+        return found
+
+    def _follow(self) -> None:
+        """Take in where series have moved: a row that one has left may be another's soon."""
+        old, new, self._moves = self._store.moved(self._moves)
+        top = max(int(self.series.max(initial=-1)), int(old.max(initial=-1))) + 1
+        became = np.arange(top, dtype=np.int32)
+        became[old] = np.where(new < 0, _UNDECIDED, new)
+        at = np.flatnonzero(self.series >= 0)
+        self.series[at] = became[self.series[at]]
+
+    def _ask_again(self) -> None:
+        """After a while, forget whom a quota has kept out: others may have gone."""
+        now = self._stats.clock()
+        if self._reasons and now - self._asked >= ASK_AGAIN_S:
+            self.series[self.series <= _NO_ROOM] = _UNDECIDED
+            self._reasons.clear()
+            self._asked = now
 
     def _decide(self, ids: Ids) -> None:
         offsets = self.interned.offsets
@@ -83,8 +136,20 @@ class NameTable:
         starts, stops = offsets[ids] - first, offsets[ids + 1] - first
         if (text == ord(";")).any():
             ids, text, starts, stops = self._canonical(ids, text.tobytes(), starts, stops)
-        self.series[ids] = self._store.series_of(text, starts, stops)
-        self._stats.creates += len(ids)
+        series = self._store.series_of(text, starts, stops)
+        self._stats.creates += int(np.count_nonzero(series >= 0))
+        for i in np.flatnonzero(series < 0).tolist():
+            series[i] = self._keep_out(text[starts[i] : stops[i]].tobytes().decode())
+        self.series[ids] = series
+
+    def _keep_out(self, name: str) -> int:
+        """What stands for the series of a name that the store has no room for."""
+        reason = self._store.why_refused(name) or "no room for new names"
+        if reason not in self._reasons:
+            if not self._reasons:
+                self._asked = self._stats.clock()
+            self._reasons.append(reason)
+        return _NO_ROOM - self._reasons.index(reason)
 
     def _canonical(
         self, ids: Ids, text: bytes, starts: Integers, stops: Integers

@@ -30,6 +30,10 @@ class Stats:
     creates: int = 0  # series made
     errors: int = 0
     connections: int = 0  # open now
+    paused: int = 0  # of them, held back now
+    waiting: int = 0  # datapoints that wait for room on the disk
+    stalled_s: float = 0.0  # seconds in which nothing was stored
+    read_only: bool = False  # the disk fails: nothing is stored until the next start
     clock: Callable[[], float] = time.monotonic
     _last_logged: dict[str, tuple[float, int]] = field(default_factory=dict)
 
@@ -60,7 +64,7 @@ class Report:
     def _totals(self) -> dict[str, float]:
         stats = self._stats
         received = {f"listeners.{name}.metricsReceived": float(n) for name, n in stats.received.items()}
-        rejected = {f"rejected.{reason.replace(' ', '_')}": float(n) for reason, n in stats.rejected.items()}
+        rejected = {f"rejected.{node(reason)}": float(n) for reason, n in stats.rejected.items()}
         return {
             "metricsReceived": float(stats.received.total()),
             "committedPoints": float(stats.committed),
@@ -69,6 +73,7 @@ class Report:
             "errors": float(stats.errors),
             "rejectedPoints": float(stats.rejected.total()),
             "updateSeconds": stats.update_s,
+            "stalledSeconds": stats.stalled_s,
             **received,
             **rejected,
         }
@@ -86,6 +91,9 @@ class Report:
             "cpuUsage": self._process.cpu_percent(),
             "memUsage": float(self._process.memory_info().rss),
             "activeConnections": float(self._stats.connections),
+            "pausedConnections": float(self._stats.paused),
+            "waitingDatapoints": float(self._stats.waiting),
+            "readOnly": float(self._stats.read_only),
         }
 
 

@@ -2,8 +2,9 @@
 
 Python's matcher tries one way to match after another, and a pattern such as (a+)+b has exponentially many. So
 the ways are counted first: how a pattern's quantifiers and alternatives can share a text. What is cheap for a
-text of that length runs in `re`; the rest in google-re2, whose time is linear, if that is installed and means
-the same; what neither can do in bounded time is refused with ArgumentError.
+text of that length runs in `re`; the rest in google-re2, whose time is linear, where it means the same (but that it
+looks for no second match where it has found an empty one); what neither can do in bounded time is refused with
+ArgumentError.
 """
 
 from __future__ import annotations

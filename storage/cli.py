@@ -1,4 +1,4 @@
-"""plumbago find · info · import · export, and the options that all commands share"""
+"""plumbago find · info, and the options that all commands share"""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import click
 if TYPE_CHECKING:
     from storage.shard import Shard
     from storage.store import Store
-    from storage.whisper_tree import Tally
 
 P = ParamSpec("P")
 
@@ -61,7 +60,10 @@ def is_store(folder: Path) -> bool:
 @CONFIG
 @one_line_errors
 def find(glob: str, data: Path, config: Path | None) -> None:
-    """List the metrics that match a glob, branches with a dot behind."""
+    """List the metrics that match a glob, branches with a dot behind.
+
+    Example: plumbago find 'servers.*.cpu'
+    """
     from storage.store import Store
 
     nodes = Store(data, writable=False).find(glob)
@@ -80,7 +82,10 @@ def find(glob: str, data: Path, config: Path | None) -> None:
 @CONFIG
 @one_line_errors
 def info(metric: str | None, data: Path, config: Path | None) -> None:
-    """Explain the store, or one metric: which rules, which archives, rows, bytes, newest datapoint."""
+    """Explain the store, or one metric: which rules, which archives, rows, bytes, newest datapoint.
+
+    Example: plumbago info servers.web1.load
+    """
     from storage.schema import Rules
     from storage.store import Store
 
@@ -91,10 +96,12 @@ def info(metric: str | None, data: Path, config: Path | None) -> None:
 
 def _of_store(store: Store) -> list[str]:
     shards = store.shards()
+    trashed, free = len(store.catalogue.trash()), len(store.catalogue.free())
     lines = [
         f"store      {store.folder.resolve()}",
         f"series     {len(store)}",
-        f"on disk    {_bytes(sum(f.stat().st_blocks * 512 for f in store.folder.rglob('*') if f.is_file()))}",
+        f"trash      {trashed} series that can be restored, {free} rows free for others",
+        f"on disk    {bytes_words(sum(f.stat().st_blocks * 512 for f in store.folder.rglob('*') if f.is_file()))}",
     ]
     for shard in shards:
         schema = shard.schema
@@ -127,14 +134,14 @@ def _of_metric(store: Store, metric: str) -> list[str]:
     newest = store.newest(int(series[0]), int(time.time()))
     lines += [f"shard, row   {shard.folder.name}, {int(series[0]) % (1 << 15)}", *_schema_lines(shard)]
     per_series = sum(archive.points * 8 for archive in shard.archives)
-    return [*lines, f"bytes        {_bytes(per_series)} when full", f"newest       {_when(newest)}"]
+    return [*lines, f"bytes        {bytes_words(per_series)} when full", f"newest       {_when(newest)}"]
 
 
 def _schema_lines(shard: Shard) -> list[str]:
     lines = []
     for archive, ring in zip(shard.archives, shard.rings, strict=True):
         size = f"{archive.step:>6} s × {archive.points:<8} {_duration(archive.duration):>6}"
-        lines.append(f"  archive    {size}   {_bytes(_on_disk(ring.path))} in {ring.path.name}")
+        lines.append(f"  archive    {size}   {bytes_words(_on_disk(ring.path))} in {ring.path.name}")
     return lines
 
 
@@ -142,7 +149,8 @@ def _on_disk(path: Path) -> int:
     return path.stat().st_blocks * 512
 
 
-def _bytes(count: int) -> str:
+def bytes_words(count: float) -> str:
+    """A number of bytes, in its largest unit."""
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
@@ -165,120 +173,4 @@ def _when(timestamp: int) -> str:
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(timestamp))} ({age} s ago)"
 
 
-# --- import and export ---
-
-
-@click.group(name="import")
-def import_() -> None:
-    """Take in what another program has stored."""
-
-
-@click.group()
-def export() -> None:
-    """Write the store in another program's format."""
-
-
-@import_.command(name="whisper")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@DATA
-@CONFIG
-@click.option(
-    "--verify/--no-verify",
-    default=True,
-    show_default=True,
-    help="Read all back and compare it point by point.",
-)
-@one_line_errors
-def import_whisper(folder: Path, data: Path, config: Path | None, verify: bool) -> None:
-    """Take in a tree of Graphite's whisper files, each with its own retention, aggregation and xFilesFactor.
-
-    Stop the server before. An import that was stopped goes on where it was when it is started again; to import twice
-    changes nothing. Files that cannot be taken in are listed with the reason on stderr.
-    """
-    from storage.errors import StoreInUse
-    from storage.schema import Rules
-    from storage.store import Store
-    from storage.whisper_tree import import_tree
-
-    try:
-        store = Store(data, Rules.load(config), durable=True)
-    except StoreInUse as error:
-        raise StoreInUse(f"stop the server first, and start it again after the import: {error}") from None
-    show = _Progress()
-    try:
-        tally = import_tree(
-            store, folder, int(time.time()), skip=show.skipped, progress=show.tally, verify=verify
-        )
-    finally:
-        show.end()
-        store.close()
-    click.echo(f"imported   {tally.files:,} files, {tally.datapoints:,} datapoints, {show.took}")
-    click.echo(f"skipped    {tally.skipped:,}{' files, listed above' if tally.skipped else ''}")
-    if verify:
-        click.echo(f"verified   {tally.verified:,} files, {tally.different:,} of them differ")
-    if tally.changed:
-        click.echo(
-            f"unverified {tally.changed:,} files that were written since the import began; import again"
-        )
-    if tally.different:
-        sys.exit(1)
-
-
-@export.command(name="whisper")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("glob", required=False)
-@DATA
-@CONFIG
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-@one_line_errors
-def export_whisper(folder: Path, glob: str | None, data: Path, config: Path | None, overwrite: bool) -> None:
-    """Write a whisper file for each series, or for those that match GLOB, with all its archives."""
-    from storage.store import Store
-    from storage.whisper_tree import export_tree
-
-    store = Store(data, writable=False)
-    show = _Progress()
-    try:
-        tally = export_tree(
-            store, glob, folder, int(time.time()), overwrite=overwrite, skip=show.skipped, progress=show.tally
-        )
-    finally:
-        show.end()
-    click.echo(f"exported   {tally.files:,} files, {tally.datapoints:,} datapoints, {show.took}")
-    click.echo(f"skipped    {tally.skipped:,}{' series, listed above' if tally.skipped else ''}")
-
-
-class _Progress:
-    """What goes on, on stderr: files that are skipped, and on a terminal a line that counts."""
-
-    def __init__(self) -> None:
-        self._began, self._terminal, self._line = time.monotonic(), sys.stderr.isatty(), ""
-
-    @property
-    def took(self) -> str:
-        return f"in {time.monotonic() - self._began:,.1f} s"
-
-    def tally(self, tally: Tally) -> None:
-        if self._terminal:
-            verified = f", {tally.verified:,} verified" if tally.verified else ""
-            self._show(f"{tally.files:,} files, {tally.skipped:,} skipped{verified}")
-
-    def skipped(self, path: str, why: str) -> None:
-        self.end()
-        click.echo(f"skipped {_printable(path)}: {_printable(why)}", err=True)
-
-    def end(self) -> None:
-        self._show("")
-
-    def _show(self, line: str) -> None:
-        if line != self._line:
-            click.echo(f"\r{line:<{len(self._line)}}" + ("" if line else "\r"), err=True, nl=False)
-            self._line = line
-
-
-def _printable(text: str) -> str:
-    """Text that may be a file's name, without what a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-COMMANDS = [find, info, import_, export]
+COMMANDS = [find, info]

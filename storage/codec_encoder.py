@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from storage import format
 from storage.codec_kernels import (
@@ -37,6 +36,7 @@ from storage.codec_kernels import (
     minus,
     presence_bytes,
 )
+from storage.compiled import njit
 from storage.name_kernels import store
 
 NO_SCALE = -1

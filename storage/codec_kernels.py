@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]  # has no stubs
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from storage import format
+from storage.compiled import njit
 from storage.name_kernels import load
 
 HEADER = 20  # bytes

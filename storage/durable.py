@@ -45,6 +45,7 @@ class Put:
     block: int
     packed: bool
     from_head: bool  # it lies in head block % 2 too, and is read there
+    crc: int = 0  # of its bytes, 0 = not known
     syncs: int = 0  # begun and not ended ones that have it
 
     @property
@@ -57,7 +58,8 @@ class SyncState:
     """What the syncs of a ring share."""
 
     lock: Lock = field(default_factory=Lock)
-    done: int = 0  # the number of the last one that ran
+    done: int = 0  # the last one that ran
+    record: int = 0  # the number of the last record that is on the disk
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Sync:
     file: RingFile
     heads: Bits  # a copy of the heads' page
     puts: list[Put]
-    number: int
+    number: int  # in the order in which they were begun
     state: SyncState
 
     def run(self) -> None:
@@ -76,17 +78,20 @@ class Sync:
             if self.number <= self.state.done:
                 return  # a later one, which had all that this one has, was in more of a hurry
             self.file.wait()
-            words, places = self.file.words, self.file.geometry.places
+            places = self.file.geometry.places
             for put in self.puts:
-                words[self.file.stamp_at(put.lane, put.block % places)] = put.stamp
+                self.file.set_stamp(put.lane, put.block % places, put.stamp, put.crc)
                 if put.from_head:
                     self.heads[put.lane, HEAD_STAMP + put.block % 2] = 0
             if self.puts:
                 self.file.wait()
-            record = np.frombuffer(encode_record(self.heads, self.number), np.uint8)
-            self.file.write(record, RECORDS_START + self.number % 2 * PAGE)
+            number = (
+                self.state.record + 1
+            )  # the other page than the last good one's, even if syncs have failed since
+            record = np.frombuffer(encode_record(self.heads, number), np.uint8)
+            self.file.write(record, RECORDS_START + number % 2 * PAGE)
             self.file.wait()
-            self.state.done = self.number
+            self.state.record, self.state.done = number, self.number
 
 
 def encode_record(heads: Bits, number: int) -> bytes:

@@ -2,7 +2,7 @@
 
 StorageError
 ├── InvalidRetention      a retention text or a list of archives that cannot be
-├── InvalidConfig         a line of storage-schemas.conf or storage-aggregation.conf (file, line, key, allowed)
+├── InvalidConfig         a line of a storage-*.conf (file, line, key, allowed)
 ├── InvalidName           a metric name that cannot be stored
 ├── InvalidGlob           a glob that cannot be matched within its bounds
 ├── UnknownAggregation    an aggregation that the table of consolidation.py does not have
@@ -10,7 +10,11 @@ StorageError
 ├── StoreVersion          the data folder was written by another version
 ├── NotAStore             the folder is no store, or cannot be read or written
 ├── CorruptRing           a ring file that is not what its header says (path, offset, reason)
-└── CorruptWhisper        a whisper file that is not what its header says
+├── CorruptCatalogue      a catalogue that SQLite, or a checksum of its own, does not recognise (path, reason)
+├── CorruptWhisper        a whisper file that is not what its header says
+├── InvalidJob            a request for a job that there is not, or with arguments that it cannot have
+├── CannotAsk             another process has the store and cannot be asked to do a job
+└── JobFailed             the server says why a job ended early
 """
 
 from __future__ import annotations
@@ -62,5 +66,23 @@ class CorruptRing(StorageError):
         self.path, self.offset, self.reason = path, offset, reason
 
 
+class CorruptCatalogue(StorageError):
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+
 class CorruptWhisper(StorageError):
+    pass
+
+
+class InvalidJob(StorageError):
+    pass
+
+
+class CannotAsk(StorageError):
+    pass
+
+
+class JobFailed(StorageError):
     pass

@@ -14,14 +14,15 @@ All numbers are little-endian. Time is cut into slots (`slot = timestamp // step
               36  4  rows a lane (512)              40  8  bytes a lane
               48  4  length of the text             52  …  text: the shard's schema as JSON, for people and tools
     heads'  = 8 words of 8 bytes a lane (one page for all lanes: it changes with every slot):
-    page      0, 1  stamp of head 0, 1              2, 3  slot after the last of head 0, 1
-              4     seals begun + seals ended (odd: one is under way)
-              5, 6  first slot of head 0, 1
+    page      0, 1  stamp of head 0, 1              2, 3  slot after the last of head 0, 1, checked
+              4     seals begun + seals ended (odd: one is under way); the low 32 bits count
+              5, 6  first slot of head 0, 1, checked
               7     late values that are being rolled up, 0 = none: (lowest slot + 1) << 32 | highest slot
     record  = a copy of the heads' page as it was synced (see durable.py); word 7 of lane 0 is its number, that of
               lane 1 the CRC-32 of the page with that word zero; number n is written to record n % 2
     lane    = stamps · head 0 · head 1 · place 0 … P-1 · packed place 0 … P-1       512 rows of the shard
-    stamps  = words of 8 bytes, padded to a page: the stamp of place 0 … P-1
+    stamps  = words of 8 bytes, padded to a page: the stamp of place 0 … P-1, the check of place 0 … P-1, and how many
+              of the lane's rows were ever given to a name
     head    = float64 [B][512]   time-major: one slot of all the lane's rows is one 4 KiB page
     place   = float64 [512][B]   series-major: one row's block is one run
     packed  = the same block as codec.py writes it, in the space of a place; the rest of it is a hole
@@ -31,10 +32,21 @@ A *stamp* is the number of the block that lies there plus one; 0 = nothing; bit 
 Block e lives in head e % 2 while it is one of the newest two, and is sealed to place e % P after. The place that
 the stamp does not point to holds nothing of worth and is given back to the file system. In a head only the slots from
 `first` to before the one `after` the last count: what lies outside is left over from an older block.
+
+These words say under which time values are shown, so none of them is believed alone.
+A *checked* slot has itself in the low 32 bits and in the high ones those of h, modulo 2 ** 64 with
+C = 0xD6E8FEB86659FD93: h = stamp of its head * C, h = (h XOR slot) * C, h = (h XOR number of the word on its page) * C.
+The *check* of a place has in bits 32 … 62 the low 31 bits of the stamp, in bit 63 that of the stamp, and in the low 32
+bits a CRC-32 (0 counts as 1), 0 = not known: of the block's number plus one as 8 bytes, and then of the raw rows up to
+the last with a value, or of the 4 bytes of a packed block's own CRC-32. A stamp whose check names another block
+points to nothing. A late value that is written into a raw place makes its CRC unknown.
+
 **A missing value is zero bits**: what is stored is the bits of the float64 XOR those of the canonical NaN, so
 untouched space, a hole in the file too, reads as missing.
 
-Version 1 has no packed places, and zero for word 7. Its files are read and written, and stay what they are.
+Version 1 has no packed places, no checks (its slots in words 2, 3, 5, 6 are plain numbers), no number of rows, and zero
+for word 7.
+Its files are read and written, and stay what they are.
 """
 
 from __future__ import annotations
@@ -49,7 +61,7 @@ from storage.errors import CorruptRing
 
 MAGIC = b"PBGORING"
 VERSION = 2
-_UNPACKED = 1  # the version without packed places
+_FIRST = 1  # the version without packed places and checks
 PAGE = 4096
 WORD = 8
 LANE_ROWS = 512  # one slot of a lane's rows fills a page: a flush dirties no more than it must
@@ -58,6 +70,9 @@ SHARD_ROWS = LANE_ROWS * LANES_MAX
 NAN_BITS = 0x7FF8000000000000
 
 PACKED = 1 << 63  # in a stamp
+CHECK_FACTOR = 0xD6E8FEB86659FD93  # see above
+LOW_WORD = 0xFFFFFFFF
+TAG = 0x7FFFFFFF  # of a stamp, in its check
 HEAD_STAMP, HEAD_AFTER, SEALS, HEAD_FIRST, LATE, HEAD_WORDS = (
     0,
     2,
@@ -88,7 +103,12 @@ class Geometry:
     @property
     def packs(self) -> bool:
         """Whether there are packed places."""
-        return self.version > _UNPACKED
+        return self.version > _FIRST
+
+    @property
+    def checks(self) -> bool:
+        """Whether slots of heads, and places, have checks."""
+        return self.version > _FIRST
 
     @classmethod
     def choose(cls, step: int, points: int, *, ratio: int = 1) -> Geometry:
@@ -109,7 +129,8 @@ class Geometry:
 
     @property
     def stamps_bytes(self) -> int:
-        return -(-self.places * WORD // PAGE) * PAGE
+        words = 2 * self.places + 1 if self.checks else self.places
+        return -(-words * WORD // PAGE) * PAGE
 
     @property
     def unit_bytes(self) -> int:
@@ -129,9 +150,22 @@ class Geometry:
     def packed_offset(self, lane: int, place: int) -> int:
         return self.place_offset(lane, self.places + place)
 
-    def for_kernel(self) -> tuple[int, int, int, int]:
-        """(block, places, words of stamps, words of a lane)"""
-        return self.block, self.places, self.stamps_bytes // WORD, self.lane_bytes // WORD
+    def for_kernel(self) -> tuple[int, int, int, int, int]:
+        """(block, places, words of stamps, words of a lane, 1 if there are checks)"""
+        return (
+            self.block, self.places, self.stamps_bytes // WORD, self.lane_bytes // WORD, int(self.checks)
+        )  # fmt: skip
+
+
+def check_word(stamp: int, crc: int) -> int:
+    """The check of a place with this stamp; crc 0 = not known."""
+    return stamp & PACKED | (stamp & TAG) << 32 | crc
+
+
+def checked_stamp(check: int) -> int:
+    """The stamp that a check was written for; 0 = none."""
+    tag = check >> 32 & TAG
+    return check & PACKED | tag if tag else 0
 
 
 def encode_header(geometry: Geometry, schema: dict[str, Any]) -> bytes:
@@ -161,4 +195,12 @@ def decode_header(page: bytes, path: str) -> tuple[Geometry, dict[str, Any]]:
     geometry = Geometry(step, points, block, version)
     if (geometry.places, LANE_ROWS, geometry.lane_bytes) != (places, lane_rows, lane_bytes):
         raise CorruptRing(path, 16, "the header's sizes contradict each other")
-    return geometry, json.loads(page[_HEADER.size : _HEADER.size + text])
+    return geometry, _described(page[_HEADER.size : _HEADER.size + text])
+
+
+def _described(text: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}  # it was too long for the page
+    return found if isinstance(found, dict) else {}

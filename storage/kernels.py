@@ -6,10 +6,10 @@ Values are float64 with NaN for "no data". Each kernel has a plain twin in tests
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from storage import format
 from storage.codec_kernels import decode_row
+from storage.compiled import njit
 
 # The order is the code that `reduce_columns` takes; consolidation.py names them.
 AVERAGE, AVG_ZERO, SUM, COUNT, LAST, FIRST, MAX, MIN, RANGE, DIFF, MULTIPLY, STDDEV, ABSMAX, ABSMIN = range(
@@ -130,12 +130,99 @@ def reduce_columns(code, values, out, known):  # type: ignore[no-untyped-def]
 # As numbers, checked against format.py: the compiler's cache is renewed when this file changes, not when that does.
 _HEADS, _LANES, _HEAD_WORDS, _ROWS = 512, 2048, 8, 512
 _AFTER, _SEALS, _FIRST = 2, 4, 5
+_LOW, _TAG, _FACTOR = np.uint64(0xFFFFFFFF), np.uint64(0x7FFFFFFF), np.uint64(0xD6E8FEB86659FD93)
+_HIGH = np.uint64(32)
 _NAN = np.uint64(0x7FF8000000000000)
 _PACKED = np.uint64(1 << 63)
 assert int(_PACKED) == format.PACKED
 assert (_HEADS, _LANES) == (format.PAGE // format.WORD, format.LANES_START // format.WORD)
 assert (_HEAD_WORDS, _ROWS, int(_NAN)) == (format.HEAD_WORDS, format.LANE_ROWS, format.NAN_BITS)
+assert (int(_LOW), int(_TAG), int(_FACTOR)) == (format.LOW_WORD, format.TAG, format.CHECK_FACTOR)
 assert (_AFTER, _SEALS, _FIRST) == (format.HEAD_AFTER, format.SEALS, format.HEAD_FIRST)
+
+
+@njit(nogil=True, cache=True)
+def slot_word(stamp, slot, at, checked):  # type: ignore[no-untyped-def]
+    """A slot as word `at` of the heads' page has it, for a head of this stamp."""
+    if not checked:
+        return np.uint64(slot)
+    h = np.uint64(stamp) * _FACTOR
+    h = (h ^ np.uint64(slot)) * _FACTOR
+    h = (h ^ np.uint64(at)) * _FACTOR
+    return h & ~_LOW | np.uint64(slot)
+
+
+@njit(nogil=True, cache=True)
+def slot_in(words, at, stamp, checked):  # type: ignore[no-untyped-def]
+    """The slot in word `at` of the heads' page; -1 = it is damaged."""
+    word = words[_HEADS + at]
+    slot = np.int64(word & _LOW)
+    return slot if word == slot_word(stamp, slot, at, checked) else np.int64(-1)
+
+
+@njit(nogil=True, cache=True)
+def head_range(words, geometry, lane, head, stamp):  # type: ignore[no-untyped-def]
+    """(first, after) of a head's slots; (0, 0) if they are damaged."""
+    at, checked = lane * _HEAD_WORDS + head, geometry[4]
+    first, after = slot_in(words, at + _FIRST, stamp, checked), slot_in(words, at + _AFTER, stamp, checked)
+    if 0 <= first <= after <= geometry[0]:
+        return first, after
+    return np.int64(0), np.int64(0)
+
+
+@njit(nogil=True, cache=True)
+def _form(words, geometry, stamps, place, stamp):  # type: ignore[no-untyped-def]
+    """How the block of a stamp lies in its place: 0 not at all, 1 raw, 2 packed."""
+    found, places = words[stamps + place], geometry[1]
+    if found & ~_PACKED != stamp:
+        return 0
+    if geometry[4] and (words[stamps + places + place] >> _HIGH) & _TAG != stamp & _TAG:
+        return 0
+    return 2 if found & _PACKED else 1
+
+
+@njit(nogil=True, cache=True)
+def damaged_heads(words, geometry, horizon, out):  # type: ignore[no-untyped-def]
+    """Mark in out (bool (lanes, 2)) the heads that cannot be; without checks, those of blocks after `horizon` too."""
+    for lane in range(len(out)):
+        for head in range(2):
+            at = lane * _HEAD_WORDS + head
+            stamp = words[_HEADS + at]
+            out[lane, head] = False
+            if stamp == 0:
+                continue
+            first = slot_in(words, at + _FIRST, stamp, geometry[4])
+            after = slot_in(words, at + _AFTER, stamp, geometry[4])
+            right = 0 <= first <= after <= geometry[0] and np.int64(stamp - np.uint64(1)) & 1 == head
+            if not geometry[4] and stamp > np.uint64(horizon + 1):
+                right = False
+            out[lane, head] = not right
+
+
+@njit(nogil=True, cache=True)
+def damaged_stamps(words, geometry, horizon, out):  # type: ignore[no-untyped-def]
+    """Mark in out (bool (lanes, places)) what disagrees with its place or its check; gives how many.
+
+    Without checks: the blocks after `horizon` too. With checks, a place without a stamp but with a check counts.
+    """
+    _, places, _, lane_words, checked = geometry
+    found = 0
+    for lane in range(len(out)):
+        base = _LANES + lane * lane_words
+        for place in range(places):
+            stamp = words[base + place]
+            block = stamp & ~_PACKED
+            wrong = stamp != 0 and (block == 0 or (block - np.uint64(1)) % np.uint64(places) != place)
+            if checked:
+                tag = words[base + places + place] >> _HIGH
+                wrong |= stamp >> _HIGH << _HIGH & ~_PACKED != 0 or tag != (
+                    stamp & _TAG | (stamp & _PACKED) >> _HIGH
+                )
+            else:
+                wrong |= block > np.uint64(horizon + 1)
+            out[lane, place] = wrong
+            found += wrong
+    return found
 
 
 @njit(nogil=True, cache=True)
@@ -145,7 +232,7 @@ def write_heads(words, geometry, rows, slots, bits, low, high, written, late):  
     low and high (int64, one a lane) are widened to the slots written, written (bool (lanes, 2)) is set for the
     heads. The indices of what has no head go to `late`; gives how many.
     """
-    block, _, stamps, lane_words = geometry
+    block, _, stamps, lane_words, checked = geometry
     left = 0
     last_slot, e, s, h = np.int64(-1), np.int64(-1), np.int64(0), np.int64(0)
     for i in range(len(rows)):
@@ -162,15 +249,21 @@ def write_heads(words, geometry, rows, slots, bits, low, high, written, late):  
             left += 1
             continue
         head = _LANES + lane * lane_words + stamps + h * block * _ROWS
-        begin, after = np.int64(words[control + _FIRST + h]), np.int64(words[control + _AFTER + h])
-        if s >= after:
-            begin = s if begin == after else begin
-            words[head + max(after, begin) * _ROWS : head + (s + 1) * _ROWS] = 0
-            words[control + _FIRST + h] = begin
-            words[control + _AFTER + h] = s + 1
-        elif s < begin:
-            words[head + s * _ROWS : head + begin * _ROWS] = 0
-            words[control + _FIRST + h] = s
+        begin, after = (
+            np.int64(words[control + _FIRST + h] & _LOW),
+            np.int64(words[control + _AFTER + h] & _LOW),
+        )
+        if s >= after or s < begin:
+            at = lane * _HEAD_WORDS + h
+            begin, after = head_range(words, geometry, lane, h, e + 1)  # what is damaged counts for nothing
+            if s >= after:
+                begin = s if begin == after else begin
+                words[head + max(after, begin) * _ROWS : head + (s + 1) * _ROWS] = 0
+                words[control + _FIRST + h] = slot_word(e + 1, begin, at + _FIRST, checked)
+                words[control + _AFTER + h] = slot_word(e + 1, s + 1, at + _AFTER, checked)
+            elif s < begin:
+                words[head + s * _ROWS : head + begin * _ROWS] = 0
+                words[control + _FIRST + h] = slot_word(e + 1, s, at + _FIRST, checked)
         words[head + s * _ROWS + rows[i] % _ROWS] = bits[i] ^ _NAN
         low[lane] = min(low[lane], slot)
         high[lane] = max(high[lane], slot)
@@ -186,7 +279,7 @@ def seals(words, lanes, rows):  # type: ignore[no-untyped-def]
         lane = rows[i] // _ROWS
         if lane >= lanes:
             return -2
-        count = np.int64(words[_HEADS + lane * _HEAD_WORDS + _SEALS])
+        count = np.int64(words[_HEADS + lane * _HEAD_WORDS + _SEALS] & _LOW)
         if count & 1:
             return -1
         total += count
@@ -196,7 +289,7 @@ def seals(words, lanes, rows):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def read_rows(words, data, geometry, rows, first, out):  # type: ignore[no-untyped-def]
     """Fill out (uint64 bits, (rows, points)) with the slots from `first` on of each row; data is words as bytes."""
-    block, places, stamps, lane_words = geometry
+    block, places, stamps, lane_words, _ = geometry
     points = out.shape[1]
     scratch = np.empty(block, np.uint64)
     for i in range(len(rows)):
@@ -214,19 +307,23 @@ def read_rows(words, data, geometry, rows, first, out):  # type: ignore[no-untyp
             place = e % places
             if words[control + h] == stamp:
                 column = units + (h * block + s) * _ROWS + row
-                known_from = max(0, min(n, np.int64(words[control + _FIRST + h]) - s))
-                known_to = max(known_from, min(n, np.int64(words[control + _AFTER + h]) - s))
+                begin, after = head_range(words, geometry, lane, h, stamp)
+                known_from = max(0, min(n, begin - s))
+                known_to = max(known_from, min(n, after - s))
                 for j in range(known_from):
                     out[i, at + j] = _NAN
                 for j in range(known_from, known_to):
                     out[i, at + j] = words[column + j * _ROWS] ^ _NAN
                 for j in range(known_to, n):
                     out[i, at + j] = _NAN
-            elif words[base + place] == stamp:
+                at += n
+                continue
+            form = _form(words, geometry, base, place, stamp)
+            if form == 1:
                 run = units + (2 + place) * block * _ROWS + row * block + s
                 for j in range(n):
                     out[i, at + j] = words[run + j] ^ _NAN
-            elif words[base + place] == stamp | _PACKED and decode_row(
+            elif form == 2 and decode_row(
                 data, 8 * (units + (2 + places + place) * block * _ROWS), row, scratch
             ):
                 for j in range(n):
@@ -244,7 +341,7 @@ def read_intervals(words, data, geometry, rows, firsts, out):  # type: ignore[no
     Neighbours mostly share lane and slot, so where a slot lies is looked up only when that changes. What is packed
     comes after, column by column.
     """
-    block, places, stamps, lane_words = geometry
+    block, places, stamps, lane_words, _ = geometry
     packed = False
     for j in range(out.shape[0]):
         last_lane, last_slot = np.int64(-1), np.int64(-1)
@@ -262,12 +359,14 @@ def read_intervals(words, data, geometry, rows, firsts, out):  # type: ignore[no
                 place = e % places
                 start = np.int64(-1)
                 if words[control + h] == stamp:
-                    if np.int64(words[control + _FIRST + h]) <= s < np.int64(words[control + _AFTER + h]):
+                    begin, after = head_range(words, geometry, lane, h, stamp)
+                    if begin <= s < after:
                         start, stride = base + stamps + (h * block + s) * _ROWS, np.int64(1)
-                elif words[base + place] == stamp:
-                    start, stride = base + stamps + (2 + place) * block * _ROWS + s, np.int64(block)
-                elif words[base + place] == stamp | _PACKED:
-                    packed = True
+                else:
+                    form = _form(words, geometry, base, place, stamp)
+                    if form == 1:
+                        start, stride = base + stamps + (2 + place) * block * _ROWS + s, np.int64(block)
+                    packed |= form == 2
             out[j, i] = _NAN if start < 0 else words[start + (rows[i] % _ROWS) * stride] ^ _NAN
     if packed:
         _unpack_intervals(words, data, geometry, rows, firsts, out)
@@ -276,7 +375,7 @@ def read_intervals(words, data, geometry, rows, firsts, out):  # type: ignore[no
 @njit(nogil=True, cache=True)
 def _unpack_intervals(words, data, geometry, rows, firsts, out):  # type: ignore[no-untyped-def]
     """Fill what of the columns of read_intervals lies in packed places."""
-    block, places, stamps, lane_words = geometry
+    block, places, stamps, lane_words, _ = geometry
     scratch = np.empty(block, np.uint64)
     for i in range(len(rows)):
         lane = np.int64(rows[i] // _ROWS)
@@ -289,7 +388,7 @@ def _unpack_intervals(words, data, geometry, rows, firsts, out):  # type: ignore
                 start = 8 * (base + stamps + (2 + places + place) * block * _ROWS)
                 known = (
                     words[control + (e & 1)] != stamp
-                    and words[base + place] == stamp | _PACKED
+                    and _form(words, geometry, base, place, stamp) == 2
                     and decode_row(data, start, rows[i] % _ROWS, scratch)
                 )
             if known:

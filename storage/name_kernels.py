@@ -12,13 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir  # type: ignore[import-untyped]  # has no stubs
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from storage.compiled import njit
 
 # The operations of a glob's program (glob.py): a number ≥ 0 is the character that must stand there.
 ANY_RUN, ANY_ONE, CLASS = -1, -2, -3
 _DOT = 46
 _AHEAD = 64  # names whose memory is fetched together: hides a cache miss behind the others
+
 _intrinsic: Any = intrinsic  # numba's own type for what it makes does not fit a call in a kernel
 _MULTIPLIER = np.uint64(0xA0761D6478BD642F)  # any odd number with well mixed bits
 

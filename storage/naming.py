@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
 
+from storage.compiled import njit
 from storage.errors import InvalidName
 
 NAME_BYTES_MAX = 4096  # carbon has no limit of its own; a file system's path ends here too

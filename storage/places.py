@@ -7,7 +7,9 @@ may point to: a power cut would leave half of them. Raw values are written over 
 
 from __future__ import annotations
 
+import logging
 import time
+import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -17,10 +19,12 @@ import numpy.typing as npt
 from storage import codec
 from storage.codec_kernels import decode_rows
 from storage.durable import Put
-from storage.format import LANE_ROWS, LANES_MAX, PACKED, PAGE
+from storage.format import LANE_ROWS, LANES_MAX, PACKED, PAGE, TAG
 from storage.ring_file import Bits, RingFile
 
 Integers = npt.NDArray[np.int64]
+
+_log = logging.getLogger(__name__)
 
 _WORTH = 0.75  # of a raw block's bytes: a packed one that is larger is not worth its decoding
 _QUIET_S = 60.0
@@ -78,8 +82,12 @@ class Places:
         stamp = int(stamps[place])
         if stamp & ~PACKED == block + 1:
             pack = False  # see above; a raw block can be written over
+            if stamp == block + 1:
+                self._file.forget_crc(lane, place)
+            if (lane, place) in self.puts:
+                self.puts[lane, place].crc = 0  # a sync that has it may go on yet
         elif stamp:
-            stamps[place] = 0
+            self._file.set_stamp(lane, place, 0)
             self._file.moved(lane)
         data = codec.encode(unit) if pack and geometry.packs else b""
         packed = 0 < len(data) <= unit.nbytes * _WORTH
@@ -87,8 +95,12 @@ class Places:
             self._file.write(np.frombuffer(data, np.uint8), geometry.packed_offset(lane, place))
         else:
             self._file.write(unit, geometry.place_offset(lane, place))
-        self.puts[lane, place] = put = Put(lane, block, packed, from_head)
+        crc = packed_crc(data, block) if packed else self._crc(unit, block)
+        self.puts[lane, place] = put = Put(lane, block, packed, from_head, crc)
         return put
+
+    def _crc(self, unit: Bits, block: int) -> int:
+        return crc_of(unit, block) if self._geometry.checks else 0
 
     def put_again(self, put: Put, unit: Bits) -> None:
         """Write a block once more to where it was put, before any sync knows of it."""
@@ -99,8 +111,10 @@ class Places:
                 self.put(put.lane, put.block, unit, pack=False, from_head=put.from_head)
                 return
             self._file.write(np.frombuffer(data, np.uint8), self._geometry.packed_offset(put.lane, place))
+            put.crc = packed_crc(data, put.block)
         else:
             self._file.write(unit, self._geometry.place_offset(put.lane, place))
+            put.crc = self._crc(unit, put.block)
 
     def settle(self, put: Put) -> None:
         """Give back what the stamp no longer points to, now that the disk knows it."""
@@ -148,13 +162,20 @@ class Places:
 
     def _pack(self, lane: int, place: int) -> bool:
         unit = self._file.unit(lane, place)[: self.rows_of(lane)]
+        block = (int(self._file.stamps(lane)[place]) & ~PACKED) - 1
+        if (crc := self._file.crc(lane, place)) and crc != crc_of(unit, block):
+            start = self._geometry.place_offset(lane, place)
+            _log.warning(
+                "%s: at byte %d: a block's checksum is wrong; see plumbago verify", self._file.path, start
+            )
+            self._touch(lane, place, np.inf)  # with a checksum of its own it would pass for sound
+            return False
         data = codec.encode(unit)
         if len(data) > unit.nbytes * _WORTH:
             self._touch(lane, place, np.inf)
             return False
         self._file.write(np.frombuffer(data, np.uint8), self._geometry.packed_offset(lane, place))
-        block = (int(self._file.stamps(lane)[place]) & ~PACKED) - 1
-        self.puts[lane, place] = Put(lane, block, True, False)
+        self.puts[lane, place] = Put(lane, block, True, False, packed_crc(data, block))
         return True
 
     def _touch(self, lane: int, place: int, when: float) -> None:
@@ -163,6 +184,14 @@ class Places:
         self._touched[lane, place] = when
         self._look_again = min(self._look_again, when + self.quiet_s)
 
+    def holds_rows(self, lane: int, first: int) -> bool:
+        """Whether a place has values of a lane's rows from `first` on."""
+        rows, stamps = np.arange(first, LANE_ROWS), self._file.stamps(lane)
+        for place in np.flatnonzero(stamps).tolist():
+            if self.runs_of(lane, (int(stamps[place]) & ~PACKED) - 1, rows).any():
+                return True
+        return False
+
     # --- parts of blocks ---
 
     def clear(self, lane: int, block: int) -> bool:
@@ -170,7 +199,7 @@ class Places:
         stamps, place = self._file.stamps(lane), block % self._geometry.places
         if int(stamps[place]) & ~PACKED in (0, block + 1):
             return False
-        stamps[place] = 0
+        self._file.set_stamp(lane, place, 0)
         self._file.moved(lane)
         return True
 
@@ -183,6 +212,7 @@ class Places:
         stamp = int(self._file.stamps(lane)[place])
         self._touch(lane, place, time.monotonic())
         if stamp == block + 1:
+            self._file.forget_crc(lane, place)
             self._write_runs(lane, place, rows, runs)
             return False
         if stamp:  # packed
@@ -221,7 +251,7 @@ class Places:
         place = block % self._geometry.places
         stamps = self._file.stamps(lane)
         was_packed = int(stamps[place]) & ~PACKED == block + 1
-        stamps[place] = block + 1
+        self._file.set_stamp(lane, place, block + 1)
         if was_packed:
             self._file.moved(lane)
             # only when the stamp is on the disk may the packed bytes go
@@ -234,6 +264,14 @@ class Places:
         stamps = self._file.stamps(lane)
         numbers = (stamps & np.uint64(PACKED - 1)).astype(np.int64)
         stamps[(numbers > 0) & (numbers - 1 < oldest)] = 0
+
+    def check_anew(self, lane: int) -> None:
+        """Have the checks say what the stamps say, and no CRC: pages of either may be older than the others."""
+        stamps = self._file.stamps(lane)
+        if self._geometry.checks:
+            self._file.checks(lane)[:] = stamps & np.uint64(PACKED) | (stamps & np.uint64(TAG)) << np.uint64(
+                32
+            )
 
     def clear_rows(self, lane: int, first: int) -> None:
         """Make a lane's rows from `first` on missing."""
@@ -251,6 +289,24 @@ class Places:
                 self._file.write(unit, geometry.place_offset(lane, place))
                 self._file.wait()
                 self.stamp(lane, block)
+
+
+def crc_of(unit: Bits, block: int) -> int:
+    """The CRC-32 of a raw block (rows, slots), never 0; rows without values at its end change nothing."""
+    rows = len(unit)
+    if rows and not unit[-1].any():
+        known = np.flatnonzero(unit.any(axis=1))
+        rows = int(known[-1]) + 1 if len(known) else 0
+    return zlib.crc32(np.ascontiguousarray(unit[:rows]).data, _crc_of_stamp(block)) or 1
+
+
+def packed_crc(data: bytes | memoryview, block: int) -> int:
+    """The CRC-32 of a packed block, by way of its own, never 0."""
+    return zlib.crc32(data[16:20], _crc_of_stamp(block)) or 1
+
+
+def _crc_of_stamp(block: int) -> int:
+    return zlib.crc32((block + 1).to_bytes(8, "little"))
 
 
 def _runs(ordered: Integers) -> Iterator[tuple[int, int]]:

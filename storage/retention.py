@@ -83,6 +83,14 @@ def parse(text: str) -> Retention:
         raise InvalidRetention(f"{_quoted(text)}: {error}") from None
 
 
+def seconds(text: str) -> int:
+    """The seconds that "90d" says; raises InvalidRetention for what has no unit too."""
+    number, has_unit = _number(text)
+    if not has_unit:
+        raise InvalidRetention(f"{_quoted(text)} has no unit; there are s m h d w y")
+    return number
+
+
 def _archives(text: str) -> Iterator[Archive]:
     parts = text.split(",", ARCHIVES_MAX)
     if len(parts) > ARCHIVES_MAX:

@@ -6,6 +6,7 @@ a head is sealed: turned to series-major, packed, and written to its place in on
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,11 +21,11 @@ from storage.durable import Sync, SyncState, last_record
 from storage.errors import CorruptRing
 from storage.format import (
     HEAD_AFTER,
-    HEAD_FIRST,
     HEAD_STAMP,
     LANE_ROWS,
     LANES_MAX,
     LATE,
+    LOW_WORD,
     NAN_BITS,
     PAGE,
     RECORDS_START,
@@ -34,6 +35,8 @@ from storage.format import (
 )
 from storage.places import Places
 from storage.ring_file import Bits, RingFile
+
+_log = logging.getLogger(__name__)
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -76,7 +79,9 @@ class Ring:
         self._written = np.zeros((LANES_MAX, 2), np.bool_)  # heads, since they were put to their places
         self._changed = False  # since the last sync
         self._sync_state = SyncState()
-        self._syncs = last_record(os.pread(file.fd, 2 * PAGE, RECORDS_START))[1]
+        self._told = False  # that lanes are missing
+        self._syncs = 0  # begun
+        self._sync_state.record = last_record(os.pread(file.fd, 2 * PAGE, RECORDS_START))[1]
 
     @property
     def lanes(self) -> int:
@@ -94,6 +99,19 @@ class Ring:
         """Have lanes for `rows` rows; raises OSError before anything depends on it."""
         self.file.add_lanes(-(-rows // LANE_ROWS))
         self.places.rows_used = max(self.rows_used, rows)
+        self.file.give_rows(self.rows_used)
+
+    def holds_rows(self, first: int) -> bool:
+        """Whether there are values of rows from `first` on."""
+        for lane in range(first // LANE_ROWS, self.lanes):
+            row = max(0, first - lane * LANE_ROWS)
+            for head in (0, 1):
+                begin, after = self.file.head_range(lane, head)
+                if self.file.heads(lane)[head] and self.file.strips(lane)[head, begin:after, row:].any():
+                    return True
+            if self.places.holds_rows(lane, row):
+                return True
+        return False
 
     # --- writing ---
 
@@ -152,8 +170,7 @@ class Ring:
             self.seal_ahead(LANES_MAX)  # the other lanes are as far: one sync for all
             while int(control[head]) == stamp:  # values that came while a sync went on need another
                 self.sync()
-        control[HEAD_FIRST + head] = control[HEAD_AFTER + head] = 0
-        control[HEAD_STAMP + head] = block + 1
+        self.file.empty_head(lane, head, block + 1)
         return True
 
     # --- late values ---
@@ -272,7 +289,8 @@ class Ring:
         Otherwise all lanes would be sealed when the block after begins, at the same moment.
         """
         heads = self.file.all_heads()[: self.lanes].astype(np.int64)
-        stamps, after = heads[:, HEAD_STAMP : HEAD_STAMP + 2], heads[:, HEAD_AFTER : HEAD_AFTER + 2]
+        stamps = heads[:, HEAD_STAMP : HEAD_STAMP + 2]
+        after = heads[:, HEAD_AFTER : HEAD_AFTER + 2] & LOW_WORD
         newer = stamps.argmax(axis=1)
         at = np.arange(self.lanes)
         older = stamps[at, 1 - newer]
@@ -308,8 +326,7 @@ class Ring:
 
     def _turned(self, lane: int, head: int) -> Bits:
         """A head's values as its place holds them: (rows in use, slots)."""
-        control = self.file.heads(lane)
-        first, after = int(control[HEAD_FIRST + head]), int(control[HEAD_AFTER + head])
+        first, after = self.file.head_range(lane, head)
         turned = np.zeros((self.places.rows_of(lane), self.geometry.block), np.uint64)
         turned[:, first:after] = self.file.strips(lane)[head, first:after, : len(turned)].T
         return turned
@@ -327,7 +344,6 @@ class Ring:
         under_way = self._sync_state.done < self._syncs
         if not (self._changed or self.places.puts or under_way):
             return None
-        self._changed = False
         for put in list(self.places.puts.values()):
             head = put.block % 2
             if put.from_head and not put.syncs and self._written[put.lane, head]:
@@ -336,6 +352,7 @@ class Ring:
         puts = list(self.places.puts.values())
         for put in puts:
             put.syncs += 1
+        self._changed = False
         self._syncs += 1
         return Sync(self.file, self.file.all_heads().copy(), puts, self._syncs, self._sync_state)
 
@@ -374,15 +391,16 @@ class Ring:
         lanes = -(-rows // LANE_ROWS)
         whole = min(lanes, self.lanes)
         self.file.cut_lanes(whole)
-        heads, self._syncs = last_record(os.pread(self.file.fd, 2 * PAGE, RECORDS_START))
-        self._sync_state.done = self._syncs
+        heads, self._sync_state.record = last_record(os.pread(self.file.fd, 2 * PAGE, RECORDS_START))
         heads[whole:] = 0
         heads[:, SEALS] = heads[:, LATE] = 0
         self.file.all_heads()[:] = heads
         self.places.rows_used = rows
+        self.file.give_rows(rows)
         for lane in range(whole):
             newest = int(heads[lane, HEAD_STAMP : HEAD_STAMP + 2].max()) - 1
             self.places.forget_before(lane, newest - self.geometry.places + 1)
+            self.places.check_anew(lane)
         if rows % LANE_ROWS and whole == lanes:
             self.file.strips(lanes - 1)[:, :, rows % LANE_ROWS :] = 0
             self.places.clear_rows(lanes - 1, rows % LANE_ROWS)
@@ -418,16 +436,11 @@ class Ring:
         """Take what lies in heads, and late values that a kill kept from it, as not rolled up: it may not have been."""
         for lane in range(self.lanes):
             control = self.file.heads(lane)
-            if int(control[SEALS]) % 2:
-                control[SEALS] += np.uint64(1)
             for head in (0, 1):
-                if control[head] and control[HEAD_AFTER + head]:
+                first, after = self.file.head_range(lane, head)
+                if control[head] and after:
                     start = (int(control[head]) - 1) * self.geometry.block
-                    self._mark(
-                        lane,
-                        start + int(control[HEAD_FIRST + head]),
-                        start + int(control[HEAD_AFTER + head]) - 1,
-                    )
+                    self._mark(lane, start + first, start + after - 1)
             if mark := int(control[LATE]):
                 self._mark(lane, (mark >> 32) - 1, mark & 0xFFFFFFFF)
 
@@ -442,6 +455,8 @@ class Ring:
         out = np.empty((len(rows), points), np.uint64)
         for _ in range(_READ_TRIES):
             before = self._seals(rows)
+            if before < -1:
+                return self._read_there(rows, first, points)
             words = self.file.words  # one map, even if another thread makes a new one meanwhile
             kernels.read_rows(words, words.view(np.uint8), self._kernel_geometry, rows, first, out)
             if before >= 0 and before == self._seals(rows):
@@ -451,15 +466,24 @@ class Ring:
         return out.view(np.float64)
 
     def _seals(self, rows: Integers) -> int:
-        """A number that changes when one of the rows' lanes is sealed; -1 while one is."""
+        """A number that changes when one of the rows' lanes is sealed; -1 while one is, -2 where a lane is missing."""
         seals = int(kernels.seals(self.file.words, self.lanes, rows))
         if seals < -1:
             self.file.map()  # the writer has added lanes
             seals = int(kernels.seals(self.file.words, self.lanes, rows))
-        if seals < -1:
-            end = len(self.file.words) * WORD
-            raise CorruptRing(str(self.path), end, "the file ends before rows of the catalogue")
         return seals
+
+    def _read_there(self, rows: Integers, first: int, points: int) -> Floats:
+        """As `read`, of rows some of which the file does not reach: it is cut short until a writer opens it."""
+        if not self._told:
+            self._told = True
+            end = len(self.file.words) * WORD
+            _log.error("%s", CorruptRing(str(self.path), end, "the file ends before rows of the catalogue"))
+        out = np.full((len(rows), points), np.nan)
+        there = rows // LANE_ROWS < self.lanes
+        if there.any():
+            out[there] = self.read(rows[there], first, points)
+        return out
 
     def intervals(self, rows: Integers, firsts: Integers, slots: int) -> Floats:
         """float64 (slots, n): column i is the `slots` slots from firsts[i] on of rows[i]."""
@@ -473,7 +497,27 @@ class Ring:
         for lane in range(self.lanes):
             control = self.file.heads(lane)
             for head in (0, 1):
-                if control[head]:
-                    start = (int(control[head]) - 1) * self.geometry.block
-                    newest = max(newest, start + int(control[HEAD_AFTER + head]) - 1)
+                after = self.file.head_range(lane, head)[1]
+                if control[head] and after:
+                    newest = max(newest, (int(control[head]) - 1) * self.geometry.block + after - 1)
         return newest
+
+
+class LostRing(Ring):
+    """What a reader has in place of a ring whose file is damaged or not there: all of it is missing."""
+
+    def __init__(self, path: Path, geometry: Geometry) -> None:
+        self.path, self.geometry = path, geometry
+
+    @property
+    def lanes(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+    def read(self, rows: Integers, first: int, points: int) -> Floats:
+        return np.full((len(rows), points), np.nan)
+
+    def newest(self) -> int:
+        return -1

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 import numpy.typing as npt
 
-from storage import format
+from storage import format, kernels
 from storage.disk import Disk, SystemDisk
 from storage.errors import CorruptRing
-from storage.format import HEAD_WORDS, LANE_ROWS, LANES_MAX, LANES_START, PAGE, SEALS, WORD, Geometry
+from storage.format import (
+    HEAD_AFTER,
+    HEAD_FIRST,
+    HEAD_WORDS,
+    LANE_ROWS,
+    LANES_MAX,
+    LANES_START,
+    LOW_WORD,
+    PAGE,
+    SEALS,
+    WORD,
+    Geometry,
+    check_word,
+)
 
 Bits = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
@@ -23,14 +38,22 @@ class RingFile:
     """`words` is the whole file as uint64; it is another array after `map`."""
 
     def __init__(self, path: Path, *, writable: bool, disk: Disk | None = None) -> None:
+        """Raises CorruptRing."""
         self.path, self.writable, self.disk = path, writable, disk or SystemDisk()
-        self.fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
-        self.geometry, self.schema = format.decode_header(os.pread(self.fd, PAGE, 0), str(path))
         self.durable = False  # whether `wait` waits for the disk
         self._broken: OSError | None = None
         self.words: Bits
         self.lanes: int
-        self.map()
+        self.fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        self._closing = finalize(self, os.close, self.fd)
+        try:
+            self.geometry, self.schema = format.decode_header(os.pread(self.fd, PAGE, 0), str(path))
+            self._for_kernel = self.geometry.for_kernel()
+            self.inode = os.fstat(self.fd).st_ino
+            self.map()
+        except BaseException:
+            self._closing()
+            raise
 
     @classmethod
     def create(
@@ -52,7 +75,7 @@ class RingFile:
 
     def close(self) -> None:
         self.words = np.empty(0, np.uint64)
-        os.close(self.fd)
+        self._closing()
 
     def map(self) -> None:
         size = os.fstat(self.fd).st_size
@@ -105,6 +128,19 @@ class RingFile:
         start = PAGE // WORD + lane * HEAD_WORDS
         return self.words[start : start + HEAD_WORDS]
 
+    def head_range(self, lane: int, head: int) -> tuple[int, int]:
+        """(first, after) of the slots of a head that count; (0, 0) if what says so is damaged."""
+        stamp = self.heads(lane)[head]
+        first, after = kernels.head_range(self.words, self._for_kernel, lane, head, stamp)
+        return int(first), int(after)
+
+    def empty_head(self, lane: int, head: int, stamp: int) -> None:
+        """Have a head that is free begin with a block of this stamp, without values."""
+        control, checked = self.heads(lane), self.geometry.checks
+        for word in (HEAD_FIRST + head, HEAD_AFTER + head):
+            control[word] = kernels.slot_word(stamp, 0, lane * HEAD_WORDS + word, checked)
+        control[head] = stamp
+
     def strips(self, lane: int) -> Bits:
         """Both heads of a lane: (2, slots, rows)."""
         geometry = self.geometry
@@ -117,9 +153,47 @@ class RingFile:
         start = self.geometry.lane_offset(lane) // WORD
         return self.words[start : start + self.geometry.places]
 
-    def stamp_at(self, lane: int, place: int) -> int:
-        """The word of a stamp."""
-        return self.geometry.lane_offset(lane) // WORD + place
+    def checks(self, lane: int) -> Bits:
+        """The checks of the lane's places; none in version 1."""
+        start = self.geometry.lane_offset(lane) // WORD + self.geometry.places
+        return self.words[start : start + self.geometry.places * self.geometry.checks]
+
+    def rows_given(self) -> int:
+        """How many rows the file says were given to names; 0 if it is of version 1."""
+        if not self.geometry.checks:
+            return 0
+        at = [self._rows_at(lane) for lane in range(self.lanes)]
+        given = np.minimum(self.words[at], LANE_ROWS).astype(np.int64)
+        lanes = np.flatnonzero(given)
+        return int(lanes[-1] * LANE_ROWS + given[lanes[-1]]) if len(lanes) else 0
+
+    def give_rows(self, rows: int) -> None:
+        """Remember that so many rows are given to names, whatever becomes of the names."""
+        for lane in range(self.lanes if self.geometry.checks else 0):
+            given = max(0, min(LANE_ROWS, rows - lane * LANE_ROWS))
+            if int(self.words[self._rows_at(lane)]) != given:
+                self.words[self._rows_at(lane)] = given
+
+    def _rows_at(self, lane: int) -> int:
+        return self.geometry.lane_offset(lane) // WORD + 2 * self.geometry.places
+
+    def set_stamp(self, lane: int, place: int, stamp: int, crc: int = 0) -> None:
+        """Have a place hold what this stamp says, 0 = nothing; `crc` of its bytes, 0 = not known.
+
+        The check comes first: wherever a kill comes between, what it leaves is mended at the next start.
+        """
+        if self.geometry.checks:
+            self.checks(lane)[place] = check_word(stamp, crc) if stamp else 0
+        self.stamps(lane)[place] = stamp
+
+    def crc(self, lane: int, place: int) -> int:
+        """The CRC-32 of what a place holds, 0 = not known."""
+        return int(self.checks(lane)[place]) & LOW_WORD if self.geometry.checks else 0
+
+    def forget_crc(self, lane: int, place: int) -> None:
+        """What a place holds is about to change."""
+        if self.geometry.checks:
+            self.checks(lane)[place] &= np.uint64(~LOW_WORD & (1 << 64) - 1)
 
     def unit(self, lane: int, place: int) -> Bits:
         """What lies in a place: (rows, slots)."""
@@ -141,17 +215,13 @@ class RingFile:
     def wait(self) -> None:
         """Until all that was written is on the disk, if the ring is durable.
 
-        Once this has failed it fails for ever: the kernel takes pages that it could not write for written, so that
-        the next attempt would succeed without them.
+        Once this has failed it fails for ever, with EIO whatever the reason: the kernel takes pages that it could not
+        write for written, so that the next attempt would succeed without them.
         """
-        if not self.durable:
-            return
+        if self.durable and self._broken is None:
+            try:
+                self.disk.sync(self.fd)
+            except OSError as error:
+                self._broken = error
         if self._broken is not None:
-            raise OSError(
-                self._broken.errno, f"{self.path}: not synced since an earlier error: {self._broken}"
-            )
-        try:
-            self.disk.sync(self.fd)
-        except OSError as error:
-            self._broken = error
-            raise
+            raise OSError(errno.EIO, f"{self.path} could not be synced: {self._broken}") from self._broken

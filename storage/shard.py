@@ -9,6 +9,9 @@ ones is recomputed from the finer: for heads when `roll_up` is called, for late 
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +19,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from storage.damage import Aside, header_fault, mend, mend_header
 from storage.disk import Disk
 from storage.durable import Sync
-from storage.format import LANE_ROWS, SHARD_ROWS, Geometry
+from storage.errors import CorruptRing
+from storage.format import LANE_ROWS, PAGE, SHARD_ROWS, Geometry
 from storage.retention import Archive
-from storage.ring import Floats, Integers, Ring
+from storage.ring import Floats, Integers, LostRing, Ring
 from storage.rollup import rollup
 from storage.schema import Schema
+
+_log = logging.getLogger(__name__)
 
 _PAIRS_AT_ONCE = 1 << 16  # (row, coarse slot) pairs rolled up together: ratio × 512 KiB of memory
 
@@ -70,26 +77,34 @@ class Shard:
         recover: bool = False,
         pack_after: int | None = None,
         disk: Disk | None = None,
+        aside: Aside | None = None,
+        horizon: int | None = None,
     ) -> None:
         """`durable`: syncs wait for the disk. `recover`: the power was cut; only what was synced is believed.
 
         `pack_after`: seconds after its end that a block is packed, 0 = when it is sealed, None = never.
+        `aside`: where a writer puts what is damaged. `horizon`: epoch seconds after which no value can lie.
         """
-        self.folder, self.schema, self.rows = folder, schema, rows
+        self.folder, self.schema = folder, schema
+        self.rows = rows  # after that: those the files have too, of names that were lost
         self._writable, self._disk = writable, disk
+        self._aside = aside or Aside(folder)
+        self._left: list[Ring] = []  # that threads may be reading yet
         self.rings = [self._ring(i, schema.method) for i in range(len(self.archives))]
         self.beside = [
             {method: self._ring(i, method) for method in schema.methods[1:] if i}
             for i in range(len(self.archives))
         ]  # of each archive: the rings of the other aggregations
         self._durations = [archive.duration for archive in self.archives]
-        for ring in self.every_ring():
-            ring.file.durable = durable
-            ring.places.pack_after = pack_after
-            if recover:
-                ring.recover(rows)
         if writable:
-            self.make_room(rows)
+            for ring in self.every_ring():
+                ring.file.durable = durable
+                ring.places.pack_after = pack_after
+                if recover:
+                    ring.recover(rows)
+            self.make_room(self._rows_found(rows))
+            for ring in self.every_ring():
+                mend(ring.file, self._aside, horizon)
             for i in range(len(self.rings) - 1):
                 for ring in self._rings_of(i):
                     ring.before_seal = partial(self._roll_up_dirty, i)
@@ -110,16 +125,50 @@ class Shard:
         return self.beside[i].get(method or "", self.rings[i])
 
     def _ring(self, i: int, method: str) -> Ring:
-        archive = self.archives[i]
-        path = self.folder / f"{archive.step}s{'' if method == self.schema.method else f'.{method}'}.ring"
-        if self._writable and not path.exists():
-            return Ring.create(
-                path,
-                Geometry.choose(archive.step, archive.points, ratio=self._ratio(i)),
-                self._description(method),
-                self._disk,
-            )
-        return Ring(path, writable=self._writable, disk=self._disk)
+        path, wanted = self.folder / _name(self.schema, i, method), _geometry(self.schema, i)
+        if not self._writable:
+            return self._read_ring(path, wanted, tell=True)
+        words = self._description(method)
+        if path.exists() and mend_header(path, wanted, words, self.rows, self._aside):
+            return Ring(path, writable=True, disk=self._disk)
+        return Ring.create(path, wanted, words, self._disk)
+
+    def _read_ring(self, path: Path, wanted: Geometry, *, tell: bool) -> Ring:
+        """A ring to read, as far as it can be read: the writer mends it when it starts."""
+        try:
+            ring = Ring(path, writable=False)
+            page, size = os.pread(ring.file.fd, PAGE, 0), os.fstat(ring.file.fd).st_size
+            fault: Exception | None = header_fault(path, page, size, wanted, self.rows)
+            if fault is None:
+                return ring
+            ring.close()
+        except (CorruptRing, FileNotFoundError) as error:
+            fault = error
+        if tell:
+            _log.error("%s; it reads as missing until the writer is started again", fault)
+        return LostRing(path, wanted)
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether a reader could not use a file."""
+        return any(isinstance(ring, LostRing) for ring in self.every_ring())
+
+    def follow(self) -> None:
+        """Read what the writer has mended, or put in the place of a damaged file. Other threads may be reading."""
+        for i in range(len(self.rings)):
+            self.rings[i] = self._followed(self.rings[i])
+            for method, ring in self.beside[i].items():
+                self.beside[i][method] = self._followed(ring)
+
+    def _followed(self, ring: Ring) -> Ring:
+        if not isinstance(ring, LostRing):
+            try:
+                if os.stat(ring.path).st_ino == ring.file.inode:
+                    return ring
+            except FileNotFoundError:
+                pass  # the fresh one comes in a moment
+            self._left.append(ring)
+        return self._read_ring(ring.path, ring.geometry, tell=False)
 
     def _description(self, method: str) -> dict[str, object]:
         """The schema as a ring file tells it to people and tools, and which aggregation it holds."""
@@ -132,12 +181,10 @@ class Shard:
         }
 
     def _ratio(self, fine: int) -> int:
-        if fine + 1 == len(self.archives):
-            return 1
-        return self.archives[fine + 1].step // self.archives[fine].step
+        return _ratio(self.schema, fine)
 
     def close(self) -> None:
-        for ring in self.every_ring():
+        for ring in (*self.every_ring(), *self._left):
             ring.close()
 
     @property
@@ -149,6 +196,13 @@ class Shard:
         for ring in self.every_ring():
             ring.make_room(rows)
         self.rows = rows
+
+    def _rows_found(self, rows: int) -> int:
+        """How many rows were given to names, of which the catalogue knows `rows`: it may be an older one."""
+        given = max(ring.file.rows_given() for ring in self.every_ring())
+        if given > rows and any(ring.holds_rows(rows) for ring in self.every_ring()):
+            return min(given, SHARD_ROWS)
+        return rows
 
     # --- writing ---
 
@@ -282,6 +336,28 @@ class Shard:
             (ring.newest() + 1) * archive.step - archive.step
             for ring, archive in zip(self.rings, self.archives, strict=True)
         )
+
+
+def ring_files(schema: Schema) -> Iterator[tuple[str, Geometry]]:
+    """(name, geometry) of each ring of a shard, as they are made."""
+    for i in range(len(schema.retention.archives)):
+        for method in schema.methods if i else (schema.method,):
+            yield _name(schema, i, method), _geometry(schema, i)
+
+
+def _name(schema: Schema, i: int, method: str) -> str:
+    step = schema.retention.archives[i].step
+    return f"{step}s.ring" if method == schema.method else f"{step}s.{method}.ring"
+
+
+def _geometry(schema: Schema, i: int) -> Geometry:
+    archive = schema.retention.archives[i]
+    return Geometry.choose(archive.step, archive.points, ratio=_ratio(schema, i))
+
+
+def _ratio(schema: Schema, fine: int) -> int:
+    archives = schema.retention.archives
+    return 1 if fine + 1 == len(archives) else archives[fine + 1].step // archives[fine].step
 
 
 def _where(

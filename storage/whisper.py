@@ -148,7 +148,7 @@ def encode(schema: Schema, spans: Sequence[Span], archives: Sequence[Floats]) ->
     Slots beyond an archive's points take the places of the oldest, as they do when they come over the years.
     """
     retention = schema.retention
-    code = WHISPER_METHODS.index(schema.aggregation) + 1
+    code = WHISPER_METHODS.index(schema.method) + 1
     parts = [_START.pack(code, retention.longest, schema.x_files_factor, len(archives))]
     offset = _START.size + len(archives) * _ARCHIVE.size
     for archive in retention.archives:

@@ -1,8 +1,8 @@
 """Trees of whisper files into a store and out of it. Import goes on where it was stopped, and may be repeated.
 
-The tree is read in the order of its paths, a *chunk* of files at a time. When a chunk is on the disk, the journal
-in the data folder says so; a chunk that was cut off is read again, which changes nothing. Afterwards all files
-are read once more and compared with what the store gives for them.
+The tree is read in the order of its paths, a *piece* of some files at a time: a slice of the job. When pieces that
+make a *chunk* are on the disk, the journal in the data folder says so; a chunk that was cut off is read again, which
+changes nothing. Afterwards all files are read once more and compared with what the store gives for them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,17 +21,23 @@ import numpy as np
 
 from storage import consolidation, whisper
 from storage.errors import CorruptWhisper, InvalidName, StorageError
+from storage.jobs import Part, Progress, synced
+from storage.register import Series
 from storage.schema import Schema
-from storage.store import AHEAD_MAX_S, Series, Store
+from storage.store import AHEAD_MAX_S, Store
 from storage.whisper import SUFFIX, Layout, Span
 
 FILE_BYTES_MAX = 1 << 30  # 1 s for 2.8 years
 CHUNK_FILES = 4096  # what is done twice at most after a kill: two seconds of work
-_CHUNK_BYTES = 64 << 20  # some four times as much memory
+_CHUNK_BYTES = 64 << 20
+_PIECE_FILES = 64  # of a day each: 20 ms
+_PIECE_BYTES = 2 << 20
+_COUNTED_AT_ONCE = 4096  # paths, some 20 ms
 _POINTS_AT_ONCE = 1 << 21  # read for export together
 
 Skip = Callable[[str, str], None]  # path or name, and why
-Progress = Callable[["Tally"], None]
+Clock = Callable[[], int]  # epoch seconds
+Counted = Generator[Progress, None, "Tally"]  # a job that gives its tally
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class _File(NamedTuple):
 
 
 @dataclass
-class _Chunk:
+class _Piece:
     last: tuple[str, ...] = ()  # the parts of the path of the last file looked at
     files: list[_File] = field(default_factory=list)
     looked_at: int = 0
@@ -77,27 +83,37 @@ def tree_of(folder: Path) -> Path:
     return inside if inside.is_dir() else folder
 
 
-def _chunks(
-    tree: Path, after: tuple[str, ...], skip: Skip, chunk_files: int = CHUNK_FILES
-) -> Iterator[_Chunk]:
-    chunk = _Chunk()
+def _pieces(
+    tree: Path, after: tuple[str, ...], skip: Skip, piece_files: int = _PIECE_FILES
+) -> Iterator[_Piece]:
+    piece = _Piece()
     for parts in _walk(tree, after, skip):
         path = "/".join(parts)
-        chunk.last = parts
-        chunk.looked_at += 1
+        piece.last = parts
+        piece.looked_at += 1
         try:
             file = _read(tree, path)
-            chunk.files.append(file)
-            chunk.size += len(file.data)
+            piece.files.append(file)
+            piece.size += len(file.data)
         except StorageError as error:
             skip(path, str(error))
         except OSError as error:
             skip(path, error.strerror or str(error))
-        if chunk.looked_at >= chunk_files or chunk.size >= _CHUNK_BYTES:
-            yield chunk
-            chunk = _Chunk()
-    if chunk.looked_at:
-        yield chunk
+        if piece.looked_at >= piece_files or piece.size >= _PIECE_BYTES:
+            yield piece
+            piece = _Piece()
+    if piece.looked_at:
+        yield piece
+
+
+def _count(tree: Path) -> Generator[Progress, None, int]:
+    """How many files a tree has: a walk costs a fiftieth of an import, and tells how long it takes."""
+    count = 0
+    for _ in _walk(tree, (), lambda path, why: None):
+        count += 1
+        if count % _COUNTED_AT_ONCE == 0:
+            yield Progress(0, 0, f"of {count:,} files and more")
+    return count
 
 
 def _read(tree: Path, path: str) -> _File:
@@ -200,38 +216,53 @@ class _Journal:
 def import_tree(
     store: Store,
     folder: Path,
-    now: int,
+    clock: Clock,
     *,
     skip: Skip,
-    progress: Progress,
     verify: bool = True,
     chunk_files: int = CHUNK_FILES,
-) -> Tally:
+) -> Counted:
     """Take in every file of a tree, with its own schema and all its archives; the store is open for writing.
 
     What cannot be taken in is told to `skip`, and nothing else is lost by it. Raises OSError when the disk is full.
     """
     tree = tree_of(folder)
+    total = yield from _count(tree)
     journal = _Journal.open(store.folder, tree)
-    # what lies in heads is rolled up before, so that it cannot be rolled up over what comes
-    store.roll_up()
     counting = _Counting(skip)
-    for chunk in _chunks(tree, journal.after, counting, chunk_files):
-        tally = journal.tally
-        for layout, files in chunk.groups().items():
-            kept, series = _created(store, layout, files, counting)
-            datapoints = _put(store, layout, kept, series, now)
-            tally = replace(tally, files=tally.files + len(kept), datapoints=tally.datapoints + datapoints)
-        store.sync()
-        tally = replace(tally, skipped=tally.skipped + counting.take())
-        journal = replace(journal, after=chunk.last, tally=tally)
-        journal.write(store.folder)
-        progress(tally)
-    tally = replace(journal.tally, skipped=journal.tally.skipped + counting.take())
+    tally, looked_at, size = journal.tally, 0, 0
+    for piece in _pieces(tree, journal.after, counting, min(_PIECE_FILES, chunk_files)):
+        tally = _take_in(store, piece, clock(), tally, counting)
+        looked_at, size = looked_at + piece.looked_at, size + piece.size
+        progress = Progress(tally.files + tally.skipped, total, "files")
+        if looked_at >= chunk_files or size >= _CHUNK_BYTES:
+            journal, looked_at, size = replace(journal, after=piece.last, tally=tally), 0, 0
+            yield from _on_disk(store, journal, progress)
+        yield progress
+    if looked_at:
+        journal = replace(journal, after=piece.last, tally=tally)
+        yield from _on_disk(store, journal, progress)
+        yield progress
+    tally = replace(tally, skipped=tally.skipped + counting.take())
     if verify:
-        tally = _verify(store, tree, now, journal.began_ns, tally, skip, progress)
+        tally = yield from _verify(store, tree, clock, journal.began_ns, tally, skip, total)
     journal.remove(store.folder)
     return tally
+
+
+def _take_in(store: Store, piece: _Piece, now: int, tally: Tally, counting: _Counting) -> Tally:
+    store.roll_up()  # what lies in heads, so that it cannot be rolled up over what comes
+    for layout, files in piece.groups().items():
+        kept, series = _created(store, layout, files, counting)
+        datapoints = _put(store, layout, kept, series, now)
+        tally = replace(tally, files=tally.files + len(kept), datapoints=tally.datapoints + datapoints)
+    return replace(tally, skipped=tally.skipped + counting.take())
+
+
+def _on_disk(store: Store, journal: _Journal, progress: Progress) -> Part:
+    """Let the journal say what is done, after it has reached the disk."""
+    yield from synced(store, progress)
+    journal.write(store.folder)
 
 
 class _Counting:
@@ -251,7 +282,7 @@ class _Counting:
 
 def _created(store: Store, layout: Layout, files: list[_File], skip: Skip) -> tuple[list[_File], Series]:
     """The files that can be taken in and their series; not those that the store keeps by another schema."""
-    series = store.create_as([file.name for file in files], layout.schema)
+    series = _create(store, layout.schema, [file.name for file in files])
     fits = _fits(store, series, layout.schema)
     for file, one, fit in zip(files, series.tolist(), fits, strict=True):
         if not fit:
@@ -259,6 +290,16 @@ def _created(store: Store, layout: Layout, files: list[_File], skip: Skip) -> tu
             words = f"{stored.retention}, {stored.aggregation}, xFilesFactor {stored.x_files_factor:g}"
             skip(file.path, f"the store has this series already, and keeps it otherwise: {words}")
     return [file for file, fit in zip(files, fits, strict=True) if fit], series[np.array(fits, np.bool_)]
+
+
+def _create(store: Store, schema: Schema, names: list[str]) -> Series:
+    """The series of names, made as they are in their files; those for which the rules decide otherwise keep it so."""
+    decided = [store.rules.schemas[outcome] == schema for outcome in store.rules.decide_all(names)]
+    for own in (False, True):
+        some = [name for name, same in zip(names, decided, strict=True) if same is not own]
+        if some:
+            store.create_as(some, schema, pinned=own)
+    return store.lookup(names)
 
 
 def _fits(store: Store, series: Series, schema: Schema) -> list[bool]:
@@ -274,22 +315,23 @@ def _put(store: Store, layout: Layout, files: list[_File], series: Series, now: 
     for i, archive in enumerate(layout.schema.retention.archives):
         span = whisper.span(archive, now, AHEAD_MAX_S)
         values = whisper.decode(data, layout, i, span)
-        store.write_archive(series, i, span.first, values, now)
+        series = store.write_archive(series, i, span.first, values, now)
         datapoints += values.size - int(np.count_nonzero(np.isnan(values)))
     return datapoints
 
 
 def _verify(
-    store: Store, tree: Path, now: int, began_ns: int, tally: Tally, skip: Skip, progress: Progress
-) -> Tally:
+    store: Store, tree: Path, clock: Clock, began_ns: int, tally: Tally, skip: Skip, total: int
+) -> Counted:
     """Compare each file with what the store reads; `skip` is told of those that differ."""
-    for chunk in _chunks(tree, (), lambda path, why: None):
-        for layout, files in chunk.groups().items():
+    looked_at = 0
+    for piece in _pieces(tree, (), lambda path, why: None):
+        for layout, files in piece.groups().items():
             still = [file for file in files if file.mtime_ns < began_ns]
             series = store.lookup([file.name for file in still])
             fits = np.array(_fits(store, series, layout.schema), np.bool_)
             compared = [file for file, fit in zip(still, fits.tolist(), strict=True) if fit]
-            missing = _missing(store, layout, compared, series[fits], now)
+            missing = _missing(store, layout, compared, series[fits], clock())
             for at in np.flatnonzero(missing).tolist():
                 skip(
                     compared[at].path, f"{missing[at]:,} datapoints do not read back as they are in the file"
@@ -300,7 +342,8 @@ def _verify(
                 different=tally.different + int(np.count_nonzero(missing)),
                 changed=tally.changed + len(files) - len(still),
             )
-        progress(tally)
+        looked_at += piece.looked_at
+        yield Progress(looked_at, total, "files verified")
     return tally
 
 
@@ -330,8 +373,7 @@ def export_tree(
     *,
     overwrite: bool,
     skip: Skip,
-    progress: Progress,
-) -> Tally:
+) -> Counted:
     """Write a file for each series that matches a glob (None: all, tagged ones too), with all its archives.
 
     Each file is whole or not there. What cannot be written as whisper is told to `skip`.
@@ -355,7 +397,7 @@ def export_tree(
                 datapoints=tally.datapoints + datapoints,
                 skipped=tally.skipped + counting.take(),
             )
-            progress(tally)
+            yield Progress(tally.files + tally.skipped, len(names), "files")
     return tally
 
 
@@ -369,9 +411,9 @@ def _export(
     skip: Skip,
 ) -> tuple[int, int]:
     """Write files of (name, series) with one schema; gives how many files and datapoints."""
-    if schema.aggregation not in consolidation.WHISPER_METHODS:
+    if schema.method not in consolidation.WHISPER_METHODS:
         for name, _ in wanted:
-            skip(name, f"whisper cannot roll up with {schema.aggregation}")
+            skip(name, f"whisper cannot roll up with {schema.method}")
         return 0, 0
     spans = [whisper.span(archive, now, AHEAD_MAX_S) for archive in schema.retention.archives]
     series = np.array([one for _, one in wanted], np.int32)

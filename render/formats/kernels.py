@@ -6,7 +6,8 @@ Each has a plain twin in tests/render/formats.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from storage.compiled import njit
 
 _COMMA, _MINUS, _OPEN, _CLOSE, _END, _RETURN, _LINE_FEED = (ord(c) for c in ",-[]}\r\n")
 _N = ord("n")  # what "null" begins with, and no number

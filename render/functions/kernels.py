@@ -11,7 +11,8 @@ neither rounding nor an inf, and a point costs the same whatever the window.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from storage.compiled import njit
 
 # What `moving_fold` joins values with.
 SUM, PRODUCT, MAX, MIN = range(4)

@@ -249,13 +249,13 @@ def test_a_rollup_that_found_no_room_is_done_again(tmp_path: Path) -> None:
         shard.append(np.zeros(1, int), np.array([NOW + i * block_s]), np.ones(1), NOW + i * block_s)
         shard.roll_up()
     now = NOW + 2 * block_s
-    with pytest.raises(OSError, match="full"):  # noqa: PT012  # which of the two needs room is not the point
+    with pytest.raises(OSError, match="full"):  # which of the two needs room is not the point
         disk.full = True
         shard.append(np.zeros(1, int), np.array([now]), np.ones(1), now)
         shard.roll_up()
     disk.full = False
     shard.append(np.zeros(1, int), np.array([now]), np.ones(1), now)
-    with pytest.raises(OSError, match="full"):  # noqa: PT012
+    with pytest.raises(OSError, match="full"):
         disk.full = True
         shard.roll_up()
     disk.full = False

@@ -168,8 +168,8 @@ def test_the_file_is_what_the_specification_says(tmp_path: Path) -> None:
     block, s = divmod(77, geometry.block)
     head = block % 2
     assert struct.unpack_from("<Q", data, PAGE + 8 * head)[0] == block + 1
-    assert struct.unpack_from("<Q", data, PAGE + 8 * (5 + head))[0] == s
-    assert struct.unpack_from("<Q", data, PAGE + 8 * (2 + head))[0] == s + 1
+    assert struct.unpack_from("<I", data, PAGE + 8 * (5 + head))[0] == s
+    assert struct.unpack_from("<I", data, PAGE + 8 * (2 + head))[0] == s + 1
     at = LANES_START + geometry.stamps_bytes + head * geometry.unit_bytes + s * PAGE + 8
     stored = struct.unpack_from("<Q", data, at)[0]
     assert struct.unpack("<d", struct.pack("<Q", stored ^ 0x7FF8000000000000))[0] == 1.5

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from storage import retention
 from storage.errors import InvalidConfig, InvalidRetention
-from storage.schema import AGGREGATION_FILE, FILE_BYTES_MAX, SCHEMAS_FILE, SECTIONS_MAX, Rules
+from storage.schema import AGGREGATION_FILE, SCHEMAS_FILE, Rules
+from storage.sections import FILE_BYTES_MAX, SECTIONS_MAX
 
 EVERY_MINUTE = "1m:30d,15m:5y"
 NAMES = [
@@ -250,13 +251,29 @@ def test_what_is_wrong_is_said_with_its_line_and_key(
 
 
 @pytest.mark.parametrize(
+    ("value", "methods"),
+    [
+        ("average,max", ("average", "max")),
+        ("avg, count,p99 ,median", ("average", "count", "p99", "median")),
+        ("p95", ("p95",)),
+    ],
+)
+def test_several_aggregations_can_be_kept(tmp_path: Path, value: str, methods: tuple[str, ...]) -> None:
+    (tmp_path / "storage-aggregation.conf").write_text(f"[all]\npattern = .\naggregationMethod = {value}\n")
+    schema = Rules.load(tmp_path).decide("a.b").schema
+    assert (schema.methods, schema.method) == (methods, methods[0])
+
+
+@pytest.mark.parametrize(
     ("option", "said"),
     [
         ("xFilesFactor = 1.5", "'1.5' is no number from 0 to 1"),
         ("xFilesFactor = nan", "'nan' is no number from 0 to 1"),
         ("xFilesFactor = half", "'half' is no number from 0 to 1"),
         ("aggregationMethod = mean", "'mean' is no method; there are average, sum, last"),
-        ("aggregationMethod = p95", "'p95' is no method"),
+        ("aggregationMethod = p100", "'p100' is no method"),
+        ("aggregationMethod = average,", "'' is no method"),
+        ("aggregationMethod = average,max,avg", "each method once"),
         ("retentions = 1s:1h", "there are pattern, xFilesFactor, aggregationMethod"),
     ],
 )

@@ -171,3 +171,51 @@ def test_explain_names_the_rules_that_decide(tmp_path: Path) -> None:
     assert str(decision.schema.retention) == "10s:1h"
     assert "web" in decision.retention_rule
     assert store.schema_of(int(store.create(["web.a"])[0])) == decision.schema
+
+
+def test_a_deleted_name_is_gone_for_every_process_and_comes_back_with_its_values(tmp_path: Path) -> None:
+    writer = Store(tmp_path)
+    put(writer, {"a.b": (NOW, 1.5), "a.c": (NOW, 2.5), "t;x=1": (NOW, 3.5)})
+    reader = Store(tmp_path, writable=False)
+    assert len(reader.index.all_paths()) == 3
+    assert writer.delete(["a.b", "t;x=1", "never.was"], NOW) == 2
+    for store in (writer, reader):
+        store.refresh()
+        assert store.index.all_paths() == ["a.c"]
+        assert (store.find("a.*").paths, len(store)) == (["a.c"], 1)
+        assert store.lookup(["a.b"]).tolist() == [-1]
+    assert writer.trashed() == reader.trashed() == [("a.b", NOW), ("t;x=1", NOW)]
+    put(writer, {"t;x=1": (NOW, 4.5)})
+    assert writer.restore(["a.b", "t;x=1", "never.was"]) == (["a.b"], ["t;x=1"])
+    reader.refresh()
+    assert list(get(reader, "a.b").values()) == [1.5]
+    assert list(get(reader, "t;x=1").values()) == [4.5]
+
+
+def test_a_renamed_series_keeps_its_values_for_every_process(tmp_path: Path) -> None:
+    writer = Store(tmp_path)
+    put(writer, {"a.b": (NOW, 1.5), "a.c": (NOW, 2.5)})
+    reader = Store(tmp_path, writable=False)
+    assert reader.index.all_paths() == ["a.b", "a.c"]
+    writer.rename("a.b", "t;y=1;x=2")
+    reader.refresh()
+    assert reader.index.all_paths() == ["a.c", "t;x=2;y=1"]
+    assert list(get(reader, "t;x=2;y=1").values()) == [1.5]
+    for old, new in (("a.c", "t;x=2;y=1"), ("a.c", "a..c"), ("a.b", "a.d"), ("a.c", "a.c")):
+        with pytest.raises(InvalidName):
+            writer.rename(old, new)
+
+
+def test_a_journal_of_names_that_came_and_went_is_short_after_a_start(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for i in range(20):
+        store.create([f"a.{i}", f"b.{i}"])
+        store.delete([f"a.{i}"], NOW)
+    reader = Store(tmp_path, writable=False)
+    store.close()
+    store = Store(tmp_path)
+    assert len(list(store.catalogue.runs())) == 1
+    reader.refresh()
+    assert store.index.all_paths() == reader.index.all_paths() == sorted(f"b.{i}" for i in range(20))
+    assert (len(store), len(reader), store.seen) == (20, 20, 20)
+    assert not set(store.create(["c"]).tolist()) & set(store.lookup([f"b.{i}" for i in range(20)]).tolist())

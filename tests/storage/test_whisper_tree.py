@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from plumbago import main
 from storage.format import LANE_ROWS
+from storage.jobs import Progress, drive
 from storage.schema import Schema
 from storage.store import Store
 from storage.whisper import layout
@@ -37,15 +39,21 @@ class Said(list[tuple[str, str]]):
         self.append((path, why))
 
 
-def take_in(store: Store, tree: Path, said: Said | None = None, now: int = NOW, **options: Any) -> Tally:
+def take_in(
+    store: Store,
+    tree: Path,
+    said: Said | None = None,
+    see: Callable[[Progress], object] = lambda progress: None,
+    **options: Any,
+) -> Tally:
     said = Said() if said is None else said
-    return import_tree(store, tree, now, skip=said, progress=lambda tally: None, **options)
+    return drive(import_tree(store, tree, lambda: NOW, skip=said, **options), see)
 
 
 def put_out(store: Store, folder: Path, glob: str | None = None, **options: Any) -> tuple[Tally, Said]:
     said = Said()
     options.setdefault("overwrite", False)
-    return export_tree(store, glob, folder, NOW, skip=said, progress=lambda tally: None, **options), said
+    return drive(export_tree(store, glob, folder, NOW, skip=said, **options), lambda progress: None), said
 
 
 def put(tree: Path, path: str, *, archives: Any = DAY, points: Sequence[tuple[int, float]] = ()) -> Path:
@@ -262,16 +270,18 @@ def test_what_cannot_be_taken_in_is_listed_and_nothing_else_is_lost(tmp_path: Pa
 def test_what_the_journal_says_is_on_the_disk(tmp_path: Path) -> None:
     for i in range(4):
         put(tmp_path / "tree", f"m{i}.wsp", archives=TWO, points=[(NOW - 60, 1.0), (NOW - 6000, 1.0)])
-    store, unsynced = Store(tmp_path / "data", durable=True), []
-    import_tree(
-        store,
-        tmp_path / "tree",
-        NOW,
-        skip=Said(),
-        progress=lambda tally: unsynced.append(len(store.begin_sync())),
-        chunk_files=2,
-    )
-    assert unsynced == [0, 0, 0]  # two chunks, and one to verify
+    data, journals = tmp_path / "data", [0]
+    store = Store(data, durable=True)
+
+    def look(progress: Progress) -> None:
+        journal = data / "import.journal"
+        files = json.loads(journal.read_text())["tally"]["files"] if journal.exists() else 0
+        if files != journals[-1]:  # just written
+            journals.append(files)
+            assert not store.begin_sync()
+
+    take_in(store, tmp_path / "tree", see=look, chunk_files=2)
+    assert journals == [0, 2, 4]
 
 
 def test_a_series_that_the_store_keeps_otherwise_is_listed(tmp_path: Path) -> None:
@@ -300,12 +310,12 @@ def test_verifying_finds_a_value_that_does_not_read_back(tmp_path: Path) -> None
     put(tmp_path / "tree", "b.wsp", points=[(NOW - 60, 1.0)])
     store, said = Store(tmp_path / "data"), Said()
 
-    def tamper(tally: Tally) -> None:
-        if not tally.verified:
+    def tamper(progress: Progress) -> None:
+        if progress.what == "files":
             at = np.array([NOW - 60])
             store.append(store.lookup(["a"]), at, np.array([1.5]), NOW)
 
-    tally = import_tree(store, tmp_path / "tree", NOW, skip=said, progress=tamper)
+    tally = take_in(store, tmp_path / "tree", said, tamper)
     assert (tally.verified, tally.different) == (2, 1)
     assert said == [("a.wsp", "1 datapoints do not read back as they are in the file")]
 
@@ -313,11 +323,11 @@ def test_verifying_finds_a_value_that_does_not_read_back(tmp_path: Path) -> None
 def test_a_file_that_is_written_meanwhile_is_not_compared(tmp_path: Path) -> None:
     path = put(tmp_path / "tree", "a.wsp", points=[(NOW - 60, 1.0)])
 
-    def write(tally: Tally) -> None:
+    def write(progress: Progress) -> None:
         graphite.update_many(str(path), [(NOW - 120, 9.0)], NOW)
 
     store = Store(tmp_path / "data")
-    tally = import_tree(store, tmp_path / "tree", NOW, skip=Said(), progress=write)
+    tally = take_in(store, tmp_path / "tree", see=write)
     assert (tally.verified, tally.different, tally.changed) == (0, 0, 1)
 
 
@@ -326,6 +336,7 @@ def test_a_file_that_is_written_meanwhile_is_not_compared(tmp_path: Path) -> Non
 _DYING = """
 import os, signal, sys
 from pathlib import Path
+from storage.jobs import drive
 from storage.whisper_tree import import_tree
 from storage.store import Store
 
@@ -337,22 +348,24 @@ class Dying(Store):
         if Dying.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def create_as(self, names, schema):
-        series = super().create_as(names, schema)
+    def create_as(self, names, schema, **options):
+        series = super().create_as(names, schema, **options)
         self.step()
         return series
 
     def write_archive(self, *arguments):
-        super().write_archive(*arguments)
+        series = super().write_archive(*arguments)
         self.step()
+        return series
 
-    def sync(self):
+    def run_sync(self, syncs):
         self.step()
-        super().sync()
+        super().run_sync(syncs)
         self.step()
 
 store = Dying(Path(sys.argv[1]), durable=True)
-import_tree(store, Path(sys.argv[2]), int(sys.argv[4]), skip=print, progress=lambda tally: None, chunk_files=50)
+job = import_tree(store, Path(sys.argv[2]), lambda: int(sys.argv[4]), skip=print, chunk_files=50)
+drive(job, lambda progress: None)
 """
 
 
@@ -383,12 +396,12 @@ def test_the_journal_of_another_tree_is_not_believed(tmp_path: Path) -> None:
     class Stopped(Exception):
         pass
 
-    def stop(tally: Tally) -> None:
-        raise Stopped
+    def stop(progress: Progress) -> None:
+        if (tmp_path / "data" / "import.journal").exists():
+            raise Stopped
 
     with pytest.raises(Stopped):
-        import_tree(store, tmp_path / "one", NOW, skip=Said(), progress=stop)
-    assert (tmp_path / "data" / "import.journal").exists()
+        take_in(store, tmp_path / "one", see=stop)
     assert take_in(store, tmp_path / "other").files == 1
     assert store.index.all_paths() == ["one", "other"]
 
@@ -441,11 +454,11 @@ def test_the_commands_say_what_they_did(tmp_path: Path) -> None:
     assert wanted == found
 
 
-def test_an_import_beside_a_running_server_says_to_stop_it(tmp_path: Path) -> None:
+def test_an_import_beside_a_writer_that_takes_no_requests_is_one_clear_line(tmp_path: Path) -> None:
     put(tmp_path / "tree", "a.wsp")
     store = Store(tmp_path / "data")
     done = run("import", "whisper", str(tmp_path / "tree"), "--data", str(tmp_path / "data"))
     assert done.exit_code == 1
-    assert done.stderr.startswith("plumbago: stop the server first")
+    assert "takes no requests" in done.stderr
     assert done.stderr.count("\n") == 1
     store.close()

@@ -43,7 +43,9 @@ class Receiver:
                 stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
         assert self.process.stdout is not None
-        assert select.select([self.process.stdout], [], [], READY_S)[0], "no ready line in time"
+        said = select.poll()  # select() knows no descriptor above 1,023
+        said.register(self.process.stdout)
+        assert said.poll(READY_S * 1000), "no ready line in time"
         found = _READY.fullmatch(self.process.stdout.readline())
         assert found, f"the receiver did not start: {log.read_text()[-2000:]}"
         self.port = int(found[1])
