@@ -9,7 +9,7 @@ Beside the living are the *trash* (names that were deleted, with the rows that s
 *free* rows. Every row that was ever given out has a living name, lies in the trash or is free.
 
 SQLite finds out when its pages contradict each other, but not when a name in one has become another. So every row has
-a CRC-32 of its other columns, NULL = not known; a copy of the whole is kept beside (see backup.py).
+a CRC-32 of its other columns; a copy of the whole is kept beside (see backup.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from storage.errors import CorruptCatalogue, NotAStore, StorageError, StoreVersion
+from storage.errors import CorruptCatalogue, InvalidRetention, NotAStore, StorageError, StoreVersion
 
 Integers = npt.NDArray[np.int64]
 
@@ -37,6 +37,11 @@ GONE = 0  # the shard of a run whose names are taken away
 _APPLICATION_ID = 0x506C7562  # "Plub"
 _TRASHED = "shard, row, name, deleted, last, born, id"
 
+_CHECKED = {
+    "schema": "retention, aggregation, x_files_factor, pinned",
+    "shard": "schema",
+    "run": "shard, first_row, rows, names, places",
+}  # the columns that a row's CRC-32 covers, after its id
 _UPGRADE = {
     1: (
         "ALTER TABLE schema ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0 /* not decided by rules: stays as it is */",
@@ -138,9 +143,9 @@ class Catalogue:
                 f"file:{self.path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
             )
             self._open(writable)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # which its own words for what is damaged may be
             self._db.close()
-            if self._is_damage(error):
+            if self.is_damage(error):
                 raise CorruptCatalogue(str(self.path), str(error)) from error
             raise NotAStore(f"{self.path} cannot be opened: {error}") from error
         except StorageError:
@@ -195,8 +200,12 @@ class Catalogue:
                 fresh.execute(statement)
             return bool(self._db.execute(question).fetchall() == fresh.execute(question).fetchall())
 
-    def _is_damage(self, error: sqlite3.Error) -> bool:
-        """Whether SQLite says that the file is not what it should be; its words for that are many."""
+    def is_damage(self, error: BaseException) -> bool:
+        """Whether an error while reading says that the file is not what was written; SQLite has many words for it."""
+        if not isinstance(
+            error, sqlite3.Error
+        ):  # of the journal: a shard that there is not, a text that cannot be
+            return isinstance(error, (CorruptCatalogue, InvalidRetention, LookupError, ValueError))
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code == sqlite3.SQLITE_READONLY:  # a number in the header says so too
             return os.access(self.path, os.W_OK) and not os.statvfs(self.path).f_flag & os.ST_RDONLY
@@ -210,7 +219,14 @@ class Catalogue:
             for older in range(max(1, version), VERSION):
                 for statement in _UPGRADE[older]:
                     self._db.execute(statement)
+            if version == 1:
+                self._add_checksums()
             self._db.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _add_checksums(self) -> None:
+        for table, columns in _CHECKED.items():
+            for row in self._db.execute(f"SELECT id, {columns} FROM {table}").fetchall():  # noqa: S608
+                self._db.execute(f"UPDATE {table} SET crc = ? WHERE id = ?", (_crc(row), row[0]))  # noqa: S608
 
     def sync(self) -> None:
         """Wait until the names that were added are on the disk: they are in the log, and SQLite syncs what it moves on.
@@ -314,7 +330,7 @@ class Catalogue:
         table = question.partition(" FROM ")[2].split()[0]
         with self._os_errors():
             for *row, crc in self._db.execute(question, values):
-                if crc is not None and crc != _crc(row[: len(row) - free]):
+                if crc != _crc(row[: len(row) - free]) and (crc is not None or self._version() > 1):
                     raise CorruptCatalogue(
                         str(self.path), f"a row of table {table} has a wrong checksum: {row[:2]}"
                     )
@@ -329,7 +345,7 @@ class Catalogue:
                 for _ in some:
                     pass
         except sqlite3.DatabaseError as error:
-            if not self._is_damage(error):
+            if not self.is_damage(error):
                 raise
             raise CorruptCatalogue(str(self.path), str(error)) from error
 
@@ -352,20 +368,21 @@ class Catalogue:
     def add_schema(self, retention: str, aggregation: str, x_files_factor: float, *, pinned: bool) -> int:
         with self._writing():
             values = retention, aggregation, float(x_files_factor), int(pinned)
-            return self._insert("schema", "retention, aggregation, x_files_factor, pinned", *values)
+            return self._insert("schema", *values)
 
     def add_shard(self, schema: int) -> int:
         with self._writing():
-            return self._insert("shard", "schema", schema)
+            return self._insert("shard", schema)
 
-    def _insert(self, table: str, columns: str, *values: object) -> int:
+    def _insert(self, table: str, *values: object) -> int:
         """Add a row, with the id that is next and is part of its checksum; an id is given once."""
         given = f"max((SELECT coalesce(max(id), 0) FROM {table}), coalesce(max(seq), 0))"  # noqa: S608
         question = f"SELECT {given} + 1 FROM sqlite_sequence WHERE name = ?"  # noqa: S608
         number = int(self._db.execute(question, (table,)).fetchone()[0])
         row = number, *values
         marks = ", ".join("?" * (len(row) + 1))
-        self._db.execute(f"INSERT INTO {table} (id, {columns}, crc) VALUES ({marks})", (*row, _crc(row)))  # noqa: S608
+        statement = f"INSERT INTO {table} (id, {_CHECKED[table]}, crc) VALUES ({marks})"  # noqa: S608
+        self._db.execute(statement, (*row, _crc(row)))
         return number
 
     def apply(self, change: Change) -> int:
@@ -400,7 +417,7 @@ class Catalogue:
     def _add_runs(self, runs: Iterable[Run]) -> int:
         last = 0
         for run in runs:
-            last = self._insert("run", "shard, first_row, rows, names, places", *_encoded(run))
+            last = self._insert("run", *_encoded(run))
         return last
 
     @contextmanager

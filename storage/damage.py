@@ -36,6 +36,7 @@ from storage.format import (
     PAGE,
     RECORDS_START,
     SEALS,
+    WORD,
     Geometry,
     checked_stamp,
     decode_header,
@@ -115,6 +116,8 @@ def mend_header(path: Path, wanted: Geometry, schema: dict[str, Any], rows: int,
         page, size = os.pread(file, PAGE, 0), os.fstat(file).st_size
         fault = header_fault(path, page, size, wanted, rows)
         if fault is None:
+            if size % WORD:
+                os.ftruncate(file, size - size % WORD)  # it was cut short inside of a value
             return True
         geometry = _geometry_of(page, size, wanted, rows)
         if geometry is not None:

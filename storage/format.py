@@ -19,10 +19,12 @@ All numbers are little-endian. Time is cut into slots (`slot = timestamp // step
               5, 6  first slot of head 0, 1, checked
               7     late values that are being rolled up, 0 = none: (lowest slot + 1) << 32 | highest slot
     record  = a copy of the heads' page as it was synced (see durable.py); word 7 of lane 0 is its number, that of
-              lane 1 the CRC-32 of the page with that word zero; number n is written to record n % 2
-    lane    = stamps · head 0 · head 1 · place 0 … P-1 · packed place 0 … P-1       512 rows of the shard
-    stamps  = words of 8 bytes, padded to a page: the stamp of place 0 … P-1, the check of place 0 … P-1, and how many
-              of the lane's rows were ever given to a name
+              lane 1 the CRC-32 of the page with that word zero; number n is written to record n % 2; a new file has
+              number 1, of no heads
+    lane    = stamps · checks · head 0 · head 1 · place 0 … P-1 · packed place 0 … P-1       512 rows of the shard
+    stamps  = words of 8 bytes, padded to a page: the stamp of place 0 … P-1
+    checks  = as stamps: the check of place 0 … P-1, and how many of the lane's rows were ever given to a name; on pages
+              of their own, so that a page that is lost is restored from the other
     head    = float64 [B][512]   time-major: one slot of all the lane's rows is one 4 KiB page
     place   = float64 [512][B]   series-major: one row's block is one run
     packed  = the same block as codec.py writes it, in the space of a place; the rest of it is a hole
@@ -129,8 +131,13 @@ class Geometry:
 
     @property
     def stamps_bytes(self) -> int:
-        words = 2 * self.places + 1 if self.checks else self.places
-        return -(-words * WORD // PAGE) * PAGE
+        """Bytes of a lane's stamps and checks."""
+        return self.checks_offset + (-(-(self.places + 1) * WORD // PAGE) * PAGE if self.checks else 0)
+
+    @property
+    def checks_offset(self) -> int:
+        """Bytes from a lane's start to its checks."""
+        return -(-self.places * WORD // PAGE) * PAGE
 
     @property
     def unit_bytes(self) -> int:
@@ -151,9 +158,10 @@ class Geometry:
         return self.place_offset(lane, self.places + place)
 
     def for_kernel(self) -> tuple[int, int, int, int, int]:
-        """(block, places, words of stamps, words of a lane, 1 if there are checks)"""
+        """(block, places, words of stamps, words of a lane, words up to the checks or 0 if there are none)"""
         return (
-            self.block, self.places, self.stamps_bytes // WORD, self.lane_bytes // WORD, int(self.checks)
+            self.block, self.places, self.stamps_bytes // WORD, self.lane_bytes // WORD,
+            self.checks_offset // WORD if self.checks else 0,
         )  # fmt: skip
 
 

@@ -173,10 +173,10 @@ def head_range(words, geometry, lane, head, stamp):  # type: ignore[no-untyped-d
 @njit(nogil=True, cache=True)
 def _form(words, geometry, stamps, place, stamp):  # type: ignore[no-untyped-def]
     """How the block of a stamp lies in its place: 0 not at all, 1 raw, 2 packed."""
-    found, places = words[stamps + place], geometry[1]
+    found = words[stamps + place]
     if found & ~_PACKED != stamp:
         return 0
-    if geometry[4] and (words[stamps + places + place] >> _HIGH) & _TAG != stamp & _TAG:
+    if geometry[4] and (words[stamps + geometry[4] + place] >> _HIGH) & _TAG != stamp & _TAG:
         return 0
     return 2 if found & _PACKED else 1
 
@@ -214,7 +214,7 @@ def damaged_stamps(words, geometry, horizon, out):  # type: ignore[no-untyped-de
             block = stamp & ~_PACKED
             wrong = stamp != 0 and (block == 0 or (block - np.uint64(1)) % np.uint64(places) != place)
             if checked:
-                tag = words[base + places + place] >> _HIGH
+                tag = words[base + checked + place] >> _HIGH
                 wrong |= stamp >> _HIGH << _HIGH & ~_PACKED != 0 or tag != (
                     stamp & _TAG | (stamp & _PACKED) >> _HIGH
                 )

@@ -1,14 +1,14 @@
 """How long series live and how many there may be: storage-limits.conf, and the job that lets the silent ones go.
 
-The file has Graphite's syntax, and sections of two kinds:
+The file has Graphite's syntax, and sections of three kinds:
 
-    [pods]                          [all pods]
-    pattern = ^k8s\\..*\\.pod-        prefix = k8s.
+    [pods]                          [all pods]              [trash]
+    pattern = ^k8s\\..*\\.pod-        prefix = k8s.           keepTrash = 14d
     expireAfter = 90d               maxSeries = 100000
 
 A series without a datapoint for `expireAfter` is deleted to the trash; the first section whose pattern is in its name
-decides, `never` keeps it. Beyond `maxSeries` no sender makes new series under the prefix. Without the file all live
-for ever.
+decides, `never` keeps it. Beyond `maxSeries` no sender makes new series under the prefix. What was deleted can be
+restored for `keepTrash`, 7 days where nothing is said. Without the file all live for ever.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 LIMITS_FILE = "storage-limits.conf"
-TRASH_S = 7 * 86_400  # how long what was deleted may be restored
+TRASH_S = 7 * 86_400
 EXPIRE_MIN_S = 3600  # what is silent for less may be a restart
 _NEVER = 1 << 62
 _SERIES_AT_ONCE = 128  # read to the end they are some 30 ms, if all of them are silent
@@ -60,6 +60,7 @@ class Limits:
     ages: tuple[int, ...]  # seconds, of each section with a pattern; the last is for what none matches
     number: Callable[[str], int]  # the place in `ages` of a name
     quotas: tuple[Quota, ...]
+    trash_s: int = TRASH_S  # how long what was deleted may be restored
     path: Path | None = None
     fingerprint: Stamp | None = None
 
@@ -69,10 +70,12 @@ class Limits:
         path = folder / LIMITS_FILE
         fingerprint = stamp(path)  # before reading: a file that is written meanwhile then counts as changed
         found = list(sections(str(path), text_of(path) or ""))
-        expiries = [section for section in found if "prefix" not in section.options]
+        trash = [section for section in found if "keeptrash" in section.options]
+        expiries = [one for one in found if "prefix" not in one.options and one not in trash]
         quotas = tuple(_quota(section) for section in found if "prefix" in section.options)
         ages = (*map(_age, expiries), _NEVER)
-        return cls(ages, first_match([search(section) for section in expiries]), quotas, path, fingerprint)
+        number = first_match([search(section) for section in expiries])
+        return cls(ages, number, quotas, _trash(trash), path, fingerprint)
 
     def changed(self) -> bool:
         """If the file was written, made or removed since it was read; one stat call."""
@@ -109,6 +112,19 @@ def _age(section: Section) -> int:
     return age
 
 
+def _trash(found: list[Section]) -> int:
+    for section in found:
+        section.allow_only(["keepTrash"])
+        option = section.option("keepTrash")
+        if section is not found[0]:
+            section.refuse(option, "stands twice; there is one trash")
+        try:
+            return retention.seconds(option.value)
+        except InvalidRetention as error:
+            section.refuse(option, str(error))
+    return TRASH_S
+
+
 def _quota(section: Section) -> Quota:
     section.allow_only(["prefix", "maxSeries"])
     prefix, most = section.option("prefix"), section.option("maxSeries")
@@ -122,8 +138,12 @@ def _quota(section: Section) -> Quota:
 # --- expiry ---
 
 
-def expire(store: Store, now: int, *, trash_s: int = TRASH_S) -> Job:
-    """Delete the series that were silent for too long, then free what lay in the trash for more than `trash_s`."""
+def expire(store: Store, now: int, *, trash_s: int | None = None) -> Job:
+    """Delete the series that were silent for too long, then free what lay in the trash for more than `trash_s`.
+
+    None: for as long as the limits say.
+    """
+    trash_s = store.rules.limits.trash_s if trash_s is None else trash_s
     total, expired, purged = store.seen, 0, 0
     store.roll_up()  # what was received a moment ago is in the finest archive only
     for first in range(0, total, _SERIES_AT_ONCE):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from storage import retention
 from storage.format import SHARD_ROWS
 from storage.jobs import Job, Progress, drive
 from storage.register import Series
@@ -49,11 +50,11 @@ class Loss:
     @property
     def words(self) -> str:
         if self.method:
-            return f"{self.method} of {_seconds(self.step)} is lost"
-        older = f" older than {_seconds(self.newest)}" if self.newest else ""
+            return f"{self.method} of {retention.words(self.step)} is lost"
+        older = f" older than {retention.words(self.newest)}" if self.newest else ""
         if not self.becomes:
             return f"{'everything' if not older else older.lstrip()} is lost"
-        return f"{_seconds(self.step)} detail{older} becomes {_seconds(self.becomes)}"
+        return f"{retention.words(self.step)} detail{older} becomes {retention.words(self.becomes)}"
 
     def slots(self, now: int, horizon: int) -> tuple[int, int]:
         """(first, how many) of the old archive's slots, `horizon` being the last timestamp that there can be."""
@@ -102,7 +103,7 @@ def kept(old: Retention, new: Retention) -> str:
     for archive in old.archives:
         until = min(archive.duration, _reach(new, archive.step))
         if until > told:
-            parts.append(f"{_seconds(archive.step)} for {_seconds(until)}")
+            parts.append(f"{retention.words(archive.step)} for {retention.words(until)}")
         told = archive.duration
     return ", ".join(parts) or "nothing as it is"
 
@@ -293,15 +294,6 @@ def _stored_words(change: Change) -> str:
 
 def _schema(schema: Schema) -> str:
     return f"{schema.retention}, {schema.aggregation}, xFilesFactor {schema.x_files_factor:g}"
-
-
-def _seconds(count: int) -> str:
-    """In the largest unit of which it is two or more: 60 s, 5 min, 24 h, 30 days."""
-    units = (("years", 31_536_000), ("days", 86_400), ("h", 3_600), ("min", 60))
-    for unit, size in units:
-        if count % size == 0 and count >= 2 * size:
-            return f"{count // size} {unit}"
-    return f"{count} s"
 
 
 # --- the migration ---

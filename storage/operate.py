@@ -140,7 +140,7 @@ def delete(glob: str, dry_run: bool, yes: bool, data: Path, config: Path | None)
     """Put the series that match GLOB into the trash; ** at its end are all below a branch.
 
     A name that receives data again is a new series. What is in the trash comes back with `plumbago restore`, and is
-    gone for good after 7 days.
+    gone for good after 7 days, or what keepTrash in storage-limits.conf says.
 
     Example: plumbago delete 'servers.web1.**' --dry-run
     """
@@ -203,7 +203,8 @@ def rename(old: str, new: str, data: Path, config: Path | None) -> None:
 @CONFIG
 @one_line_errors
 def purge(older_than: str, data: Path, config: Path | None) -> None:
-    """Empty the trash. A server does it by itself, once an hour, of what lay there for 7 days.
+    """Empty the trash. A server does it by itself, once an hour, of what lay there for long enough: 7 days, or what
+    keepTrash in storage-limits.conf says.
 
     Example: plumbago purge --older-than 1h
     """

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from storage import retention
 from storage.errors import InvalidJob, StorageError
 from storage.index import Index
 from storage.intern import lay
 from storage.jobs import Job, Progress
-from storage.lifetime import TRASH_S, expire
+from storage.lifetime import expire
 from storage.migration import migrate
 from storage.snapshot import snapshot
 from storage.store import Store
@@ -112,7 +113,8 @@ def _delete(setting: Setting, glob: str) -> Job:
     for at in range(0, len(names), _NAMES_AT_ONCE):
         deleted += setting.store.delete(names[at : at + _NAMES_AT_ONCE], setting.clock())
         yield Progress(at, len(names), "series")
-    return [f"deleted    {deleted:,} series; plumbago restore brings them back, for {TRASH_S // 86_400} days"]
+    span = retention.words(setting.store.rules.limits.trash_s)
+    return [f"deleted    {deleted:,} series; plumbago restore brings them back, for {span}"]
 
 
 def _restore(setting: Setting, glob: str) -> Job:

@@ -91,6 +91,14 @@ def seconds(text: str) -> int:
     return number
 
 
+def words(count: int) -> str:
+    """Seconds in the largest unit of which they are two or more: 60 s, 5 min, 24 h, 30 days."""
+    for unit, size in (("years", 31_536_000), ("days", 86_400), ("h", 3_600), ("min", 60)):
+        if count % size == 0 and count >= 2 * size:
+            return f"{count // size} {unit}"
+    return f"{count} s"
+
+
 def _archives(text: str) -> Iterator[Archive]:
     parts = text.split(",", ARCHIVES_MAX)
     if len(parts) > ARCHIVES_MAX:

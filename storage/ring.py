@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 from storage import kernels
 from storage.disk import Disk
-from storage.durable import Sync, SyncState, last_record
+from storage.durable import Sync, SyncState, encode_record, last_record
 from storage.errors import CorruptRing
 from storage.format import (
     HEAD_AFTER,
     HEAD_STAMP,
+    HEAD_WORDS,
     LANE_ROWS,
     LANES_MAX,
     LATE,
@@ -66,7 +67,8 @@ class Ring:
     @classmethod
     def create(cls, path: Path, geometry: Geometry, schema: dict[str, Any], disk: Disk | None = None) -> Ring:
         ring = cls.__new__(cls)
-        ring._open(RingFile.create(path, geometry, schema, disk))
+        no_heads = np.zeros((LANES_MAX, HEAD_WORDS), np.uint64)
+        ring._open(RingFile.create(path, geometry, schema, encode_record(no_heads, 1), disk))
         return ring
 
     def _open(self, file: RingFile) -> None:
@@ -347,6 +349,10 @@ class Ring:
         for put in list(self.places.puts.values()):
             head = put.block % 2
             if put.from_head and not put.syncs and self._written[put.lane, head]:
+                if (
+                    self.before_seal is not None
+                ):  # the head is freed by the sync, and what it had not rolled up forgotten
+                    self.before_seal(put.lane)
                 self.places.put_again(put, self._turned(put.lane, head))
                 self._written[put.lane, head] = False
         puts = list(self.places.puts.values())

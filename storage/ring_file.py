@@ -57,16 +57,17 @@ class RingFile:
 
     @classmethod
     def create(
-        cls, path: Path, geometry: Geometry, schema: dict[str, Any], disk: Disk | None = None
+        cls, path: Path, geometry: Geometry, schema: dict[str, Any], record: bytes, disk: Disk | None = None
     ) -> RingFile:
-        """Make the file whole under another name first: a crash leaves a ring or none."""
+        """Make the file, with its first record, whole under another name first: a crash leaves a ring or none."""
         disk = disk or SystemDisk()
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".new")
         file = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
         try:
-            no_heads_no_record = bytes(3 * PAGE)
-            disk.write(file, memoryview(format.encode_header(geometry, schema) + no_heads_no_record), 0)
+            no_heads_no_record = bytes(2 * PAGE)
+            header = format.encode_header(geometry, schema)
+            disk.write(file, memoryview(header + no_heads_no_record + record), 0)
             disk.sync(file)
         finally:
             os.close(file)
@@ -155,17 +156,21 @@ class RingFile:
 
     def checks(self, lane: int) -> Bits:
         """The checks of the lane's places; none in version 1."""
-        start = self.geometry.lane_offset(lane) // WORD + self.geometry.places
+        start = (self.geometry.lane_offset(lane) + self.geometry.checks_offset) // WORD
         return self.words[start : start + self.geometry.places * self.geometry.checks]
 
     def rows_given(self) -> int:
         """How many rows the file says were given to names; 0 if it is of version 1."""
         if not self.geometry.checks:
             return 0
-        at = [self._rows_at(lane) for lane in range(self.lanes)]
-        given = np.minimum(self.words[at], LANE_ROWS).astype(np.int64)
+        given = self.rows_of_lanes()
         lanes = np.flatnonzero(given)
         return int(lanes[-1] * LANE_ROWS + given[lanes[-1]]) if len(lanes) else 0
+
+    def rows_of_lanes(self) -> npt.NDArray[np.int64]:
+        """How many rows of each lane were given to names; none in version 1."""
+        at = [self._rows_at(lane) for lane in range(self.lanes if self.geometry.checks else 0)]
+        return np.minimum(self.words[at], LANE_ROWS).astype(np.int64)
 
     def give_rows(self, rows: int) -> None:
         """Remember that so many rows are given to names, whatever becomes of the names."""
@@ -175,7 +180,7 @@ class RingFile:
                 self.words[self._rows_at(lane)] = given
 
     def _rows_at(self, lane: int) -> int:
-        return self.geometry.lane_offset(lane) // WORD + 2 * self.geometry.places
+        return (self.geometry.lane_offset(lane) + self.geometry.checks_offset) // WORD + self.geometry.places
 
     def set_stamp(self, lane: int, place: int, stamp: int, crc: int = 0) -> None:
         """Have a place hold what this stamp says, 0 = nothing; `crc` of its bytes, 0 = not known.

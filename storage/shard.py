@@ -283,6 +283,7 @@ class Shard:
 
         The coarse before the fine: a fine block may leave its head only when what it rolled up to is on the disk.
         """
+        self.roll_up()
         return [
             (ring, sync) for ring in reversed(self.every_ring()) if (sync := ring.begin_sync()) is not None
         ]

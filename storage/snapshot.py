@@ -252,7 +252,7 @@ class _RingCopy:
 
     def _copy_check(self, lane: int, place: int) -> None:
         if self.geometry.checks:
-            at = self.geometry.lane_offset(lane) + (self.geometry.places + place) * WORD
+            at = self.geometry.lane_offset(lane) + self.geometry.checks_offset + place * WORD
             os.pwrite(self.copy, os.pread(self.source, WORD, at), at)
 
     def _count(self, size: int) -> None:

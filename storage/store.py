@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,7 +30,7 @@ from storage.catalogue import Catalogue, Change, Free, Trashed, gone, run_of
 from storage.damage import Aside
 from storage.disk import Disk
 from storage.durable import Sync
-from storage.errors import CorruptCatalogue, InvalidName, NotAStore, StoreInUse
+from storage.errors import CorruptCatalogue, InvalidName, NotAStore, StorageError, StoreInUse
 from storage.format import SHARD_ROWS
 from storage.index import Index, Nodes
 from storage.intern import lay
@@ -102,6 +103,7 @@ class Store:
         self._lock = _lock(folder) if writable else None
         self._recover = writable and _power_was_cut(folder)
         self._aside = Aside(folder, clock)
+        self._told = False  # that the catalogue is damaged
         self._mended = 0  # when something was last mended, as a reader knows it
         self.catalogue, self._register = self._open_names()
         self._shards: dict[int, Shard] = {}
@@ -119,20 +121,23 @@ class Store:
             if not self._writable:
                 raise
             bring_back(self.folder, self._aside, error)
-            return self._read_names()
+            return self._read_names(again=True)
 
-    def _read_names(self) -> tuple[Catalogue, Register]:
-        path = self.folder / Catalogue.FILE
-        if self._writable and self._has_shards() and not (path.exists() and path.stat().st_size):
-            raise CorruptCatalogue(str(path), "there are shards, but no catalogue")
+    def _read_names(self, *, again: bool = False) -> tuple[Catalogue, Register]:
         catalogue = Catalogue(self.folder, writable=self._writable)
         try:
             if self._writable:
                 catalogue.check()
+                if (
+                    not again and self._has_shards() and not catalogue.shards()
+                ):  # SQLite takes a short file for new
+                    raise CorruptCatalogue(str(catalogue.path), "it is empty, but there are shards")
             register = Register(catalogue, logs=self._writable)
             register.refresh()
-        except BaseException:
+        except BaseException as error:
             catalogue.close()
+            if catalogue.is_damage(error):
+                raise CorruptCatalogue(str(catalogue.path), str(error)) from error
             raise
         return catalogue, register
 
@@ -215,9 +220,18 @@ class Store:
 
     def refresh(self) -> None:
         """Take in what the writer has changed in the catalogue, or mended; cheap when it has not."""
-        if not self._writable:
-            self._follow()
-        self._register.refresh()
+        if self._writable:
+            self._register.refresh()
+            return
+        self._follow()
+        try:
+            self._register.refresh()
+        except (StorageError, sqlite3.DatabaseError) as error:
+            if not self.catalogue.is_damage(error):
+                raise
+            if not self._told:
+                self._told = True
+                _log.error("%s: names are read as they were until the writer is started again", error)
 
     def _follow(self) -> None:
         """Read anew what the writer has mended since the last call: it keeps what was there before."""
@@ -238,7 +252,7 @@ class Store:
             return  # in a moment
         self._register.reopen(catalogue)
         self.catalogue.close()
-        self.catalogue = catalogue
+        self.catalogue, self._told = catalogue, False
 
     def series_of(self, text: Bytes, starts: Integers, stops: Integers) -> Series:
         """The series of canonical names text[starts:stops] (UTF-8), made where there is none yet.

@@ -1,13 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 
 from tests.render.memory import MemorySource
-
-# the first call of a kernel compiles it, which takes seconds
-settings.register_profile("render", deadline=None)
-settings.load_profile("render")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from carbon.names import NameTable
 from carbon.stats import Stats
 from storage.errors import InvalidConfig, InvalidName
 from storage.format import LANE_ROWS, SHARD_ROWS
+from storage.jobs import drive
 from storage.lifetime import Limits, expire, silent
 from storage.schema import Rules
 from storage.store import AHEAD_MAX_S, Restored, Store
@@ -496,6 +497,8 @@ def test_a_series_is_silent_by_its_own_datapoints_only(tmp_path: Path) -> None:
         ("[a]\nprefix = x.\nmaxSeries = many\n", "from 0 to 999999999"),
         ("[a]\nprefix = a b\nmaxSeries = 1\n", "beginning of no metric name"),
         ("[a]\nprefix = x.\nmaxSeries = 1\nexpireAfter = 1d\n", "expireAfter: is unknown"),
+        ("[a]\nkeepTrash = 7\n", "has no unit"),
+        ("[a]\nkeepTrash = 7d\n[b]\nkeepTrash = 8d\n", "stands twice"),
     ],
 )
 def test_a_limit_that_cannot_be_is_named_with_its_place(tmp_path: Path, text: str, words: str) -> None:
@@ -514,3 +517,15 @@ def test_changed_limits_are_changed_rules(tmp_path: Path) -> None:
     assert Rules.load(tmp_path).limits.expire_after("k8s.a") == 7200
     assert Rules.load(tmp_path).limits.expire_after("k8s.keep") is None
     assert before.limits.expire_after("k8s.a") is None
+
+
+def test_the_trash_is_kept_for_as_long_as_the_limits_say(tmp_path: Path) -> None:
+    (tmp_path / "storage-limits.conf").write_text("[trash]\nkeepTrash = 2d\n")
+    store = Store(tmp_path / "data", Rules.load(tmp_path))
+    store.create(["a.b", "a.c"])
+    store.delete(["a.b"], NOW)
+    drive(expire(store, NOW + 2 * 86_400 - 10), lambda progress: None)
+    assert [name for name, _ in store.trashed()] == ["a.b"]
+    drive(expire(store, NOW + 2 * 86_400 + 10), lambda progress: None)
+    assert store.trashed() == []
+    store.close()

@@ -227,6 +227,25 @@ def test_what_was_written_before_a_kill_is_rolled_up_at_the_next_start(tmp_path:
     assert np.nanmax(again.read(np.array([0]), window)) == 5.0
 
 
+def test_what_came_to_a_head_that_was_sealed_already_is_rolled_up_before_the_head_goes(
+    tmp_path: Path,
+) -> None:
+    schema = Schema(Retention((Archive(10, 400), Archive(60, 400))), "max", 0.0)
+    killed = Shard(tmp_path, schema, 1, writable=True)
+    row, fine = np.array([0]), killed.rings[0]
+    start = NOW // 10 // fine.geometry.block * fine.geometry.block * 10
+    for at in range(0, fine.geometry.block * 15, 10):
+        killed.append(row, np.array([start + at]), np.array([1.0]), start + at)
+    killed.roll_up()
+    assert killed.seal_ahead(64) > 0
+    killed.append(row, np.array([start + 20]), np.array([7.0]), start + fine.geometry.block * 15)
+    fine.sync()
+    assert not fine.places.puts
+    again = Shard(tmp_path, schema, 1, writable=True)
+    again.roll_up()
+    assert again.rings[1].read(row, start // 60, 1).tolist() == [[7.0]]
+
+
 def test_a_window_before_all_archives_or_in_the_future_is_none() -> None:
     archives = (Archive(10, 6), Archive(60, 10))
     assert choose_window(archives, NOW - 10_000, NOW - 5_000, NOW) is None

@@ -65,10 +65,6 @@ def test_a_killed_receiver_loses_nothing_it_had_read_a_second_before(
 
 
 @pytest.mark.torture
-@pytest.mark.xfail(
-    strict=False,
-    reason="killed between a late value's write to its sealed block and its rollup, the coarse value is never made",
-)
 def test_after_a_kill_coarse_values_are_what_the_finer_ones_roll_up_to(tmp_path: Path) -> None:
     for kill in kills(tmp_path, _KILLS // 8, 1.0):
         assert kill.after.unrolled == 0, kill
