@@ -42,7 +42,7 @@ from storage.format import (
     decode_header,
     encode_header,
 )
-from storage.places import crc_of, packed_crc
+from storage.places import digest_of, packed_digest
 from storage.ring_file import Bits, RingFile
 
 _log = logging.getLogger(__name__)
@@ -294,30 +294,30 @@ def _mend_stamps(file: RingFile, aside: Aside, horizon: int | None) -> tuple[int
         before = file.bytes[start : start + file.geometry.stamps_bytes].tobytes()
         changed = False
         for place in (place for of, place in spots if of == lane):
-            stamp, crc, known = mended_stamp(file, lane, place)
+            stamp, digest, known = mended_stamp(file, lane, place)
             if known:  # else it is what a kill leaves, between two words
                 restored, emptied = restored + (stamp != 0), emptied + (stamp == 0)
                 changed = True
-            file.set_stamp(lane, place, stamp, crc)
+            file.set_stamp(lane, place, stamp, digest)
         if changed:
             aside.keep(file.path, start, before)
     return restored, emptied
 
 
 def mended_stamp(file: RingFile, lane: int, place: int) -> tuple[int, int, bool]:
-    """(stamp, its CRC, whether something is damaged) of a place whose stamp and check disagree."""
+    """(stamp, checksum, whether something is damaged) of a place whose stamp and check disagree."""
     stamp, geometry = int(file.stamps(lane)[place]), file.geometry
     if not geometry.checks:
         return 0, 0, True
     check = int(file.checks(lane)[place])
     can_be = {one for one in (stamp, checked_stamp(check)) if _belongs(one, place, geometry)}
-    if crc := check & LOW_WORD:
+    if digest := check & LOW_WORD:
         for one in can_be:
-            if content_crc(file, lane, place, one) == crc:
-                return one, crc, True
+            if content_digest(file, lane, place, one) == digest:
+                return one, digest, True
     if stamp and len({one & ~PACKED for one in can_be}) == 1:
         for one in sorted(can_be, reverse=True):  # what is packed says so itself
-            if not one & PACKED or content_crc(file, lane, place, one):
+            if not one & PACKED or content_digest(file, lane, place, one):
                 return one, 0, check != 0
     return 0, 0, True
 
@@ -330,12 +330,12 @@ def _belongs(stamp: int, place: int, geometry: Geometry) -> bool:
 # --- what lies in places ---
 
 
-def content_crc(file: RingFile, lane: int, place: int, stamp: int) -> int:
-    """The CRC-32 of a stamp's block with what lies where the stamp points; 0 = no block is packed there."""
+def content_digest(file: RingFile, lane: int, place: int, stamp: int) -> int:
+    """The checksum of what lies where a stamp points; 0 = no block is packed there."""
     if not stamp & PACKED:
-        return crc_of(file.unit(lane, place), stamp - 1)
+        return digest_of(file.unit(lane, place), stamp - 1)
     data = packed_bytes(file, lane, place)
-    return 0 if codec.damage(data) is not None else packed_crc(data, (stamp & ~PACKED) - 1)
+    return 0 if codec.damage(data) is not None else packed_digest(data, (stamp & ~PACKED) - 1)
 
 
 def packed_bytes(file: RingFile, lane: int, place: int) -> memoryview:

@@ -45,7 +45,7 @@ class Put:
     block: int
     packed: bool
     from_head: bool  # it lies in head block % 2 too, and is read there
-    crc: int = 0  # of its bytes, 0 = not known
+    digest: int = 0  # of its bytes, 0 = not known
     syncs: int = 0  # begun and not ended ones that have it
 
     @property
@@ -80,7 +80,7 @@ class Sync:
             self.file.wait()
             places = self.file.geometry.places
             for put in self.puts:
-                self.file.set_stamp(put.lane, put.block % places, put.stamp, put.crc)
+                self.file.set_stamp(put.lane, put.block % places, put.stamp, put.digest)
                 if put.from_head:
                     self.heads[put.lane, HEAD_STAMP + put.block % 2] = 0
             if self.puts:

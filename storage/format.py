@@ -39,9 +39,12 @@ These words say under which time values are shown, so none of them is believed a
 A *checked* slot has itself in the low 32 bits and in the high ones those of h, modulo 2 ** 64 with
 C = 0xD6E8FEB86659FD93: h = stamp of its head * C, h = (h XOR slot) * C, h = (h XOR number of the word on its page) * C.
 The *check* of a place has in bits 32 … 62 the low 31 bits of the stamp, in bit 63 that of the stamp, and in the low 32
-bits a CRC-32 (0 counts as 1), 0 = not known: of the block's number plus one as 8 bytes, and then of the raw rows up to
-the last with a value, or of the 4 bytes of a packed block's own CRC-32. A stamp whose check names another block
-points to nothing. A late value that is written into a raw place makes its CRC unknown.
+bits a checksum (0 counts as 1), 0 = not known. Of a packed block: the CRC-32 of its number plus one as 8 bytes and of
+the 4 bytes of its own CRC-32. Of a raw one: the high 32 bits of (t XOR its number plus one) * C, where t is the sum of
+s over k = 0 … 3 and all rows i that have a value; s begins as (4 i + k + 1) * C, and with each word w of the row whose
+number modulo 4 is k it becomes s = (s XOR w) * C and then s XOR (s >> 29); all modulo 2 ** 64.
+A stamp whose check names another block points to nothing. A late value that is written into a raw place makes its
+checksum unknown.
 
 **A missing value is zero bits**: what is stored is the bits of the float64 XOR those of the canonical NaN, so
 untouched space, a hole in the file too, reads as missing.
@@ -165,9 +168,9 @@ class Geometry:
         )  # fmt: skip
 
 
-def check_word(stamp: int, crc: int) -> int:
-    """The check of a place with this stamp; crc 0 = not known."""
-    return stamp & PACKED | (stamp & TAG) << 32 | crc
+def check_word(stamp: int, digest: int) -> int:
+    """The check of a place with this stamp; digest 0 = not known."""
+    return stamp & PACKED | (stamp & TAG) << 32 | digest
 
 
 def checked_stamp(check: int) -> int:

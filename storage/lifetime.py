@@ -113,16 +113,16 @@ def _age(section: Section) -> int:
 
 
 def _trash(found: list[Section]) -> int:
-    for section in found:
-        section.allow_only(["keepTrash"])
-        option = section.option("keepTrash")
-        if section is not found[0]:
-            section.refuse(option, "stands twice; there is one trash")
-        try:
-            return retention.seconds(option.value)
-        except InvalidRetention as error:
-            section.refuse(option, str(error))
-    return TRASH_S
+    if not found:
+        return TRASH_S
+    found[0].allow_only(["keepTrash"])
+    option = found[0].option("keepTrash")
+    if len(found) > 1:
+        found[1].refuse(found[1].option("keepTrash"), f"stands twice, first in section [{found[0].name}]")
+    try:
+        return retention.seconds(option.value)
+    except InvalidRetention as error:
+        found[0].refuse(option, str(error))
 
 
 def _quota(section: Section) -> Quota:

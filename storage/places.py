@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from storage import codec
+from storage import codec, kernels
 from storage.codec_kernels import decode_rows
 from storage.durable import Put
 from storage.format import LANE_ROWS, LANES_MAX, PACKED, PAGE, TAG
@@ -83,9 +83,9 @@ class Places:
         if stamp & ~PACKED == block + 1:
             pack = False  # see above; a raw block can be written over
             if stamp == block + 1:
-                self._file.forget_crc(lane, place)
+                self._file.forget_digest(lane, place)
             if (lane, place) in self.puts:
-                self.puts[lane, place].crc = 0  # a sync that has it may go on yet
+                self.puts[lane, place].digest = 0  # a sync that has it may go on yet
         elif stamp:
             self._file.set_stamp(lane, place, 0)
             self._file.moved(lane)
@@ -95,12 +95,12 @@ class Places:
             self._file.write(np.frombuffer(data, np.uint8), geometry.packed_offset(lane, place))
         else:
             self._file.write(unit, geometry.place_offset(lane, place))
-        crc = packed_crc(data, block) if packed else self._crc(unit, block)
-        self.puts[lane, place] = put = Put(lane, block, packed, from_head, crc)
+        digest = packed_digest(data, block) if packed else self._digest(unit, block)
+        self.puts[lane, place] = put = Put(lane, block, packed, from_head, digest)
         return put
 
-    def _crc(self, unit: Bits, block: int) -> int:
-        return crc_of(unit, block) if self._geometry.checks else 0
+    def _digest(self, unit: Bits, block: int) -> int:
+        return digest_of(unit, block) if self._geometry.checks else 0
 
     def put_again(self, put: Put, unit: Bits) -> None:
         """Write a block once more to where it was put, before any sync knows of it."""
@@ -111,10 +111,10 @@ class Places:
                 self.put(put.lane, put.block, unit, pack=False, from_head=put.from_head)
                 return
             self._file.write(np.frombuffer(data, np.uint8), self._geometry.packed_offset(put.lane, place))
-            put.crc = packed_crc(data, put.block)
+            put.digest = packed_digest(data, put.block)
         else:
             self._file.write(unit, self._geometry.place_offset(put.lane, place))
-            put.crc = self._crc(unit, put.block)
+            put.digest = self._digest(unit, put.block)
 
     def settle(self, put: Put) -> None:
         """Give back what the stamp no longer points to, now that the disk knows it."""
@@ -163,7 +163,7 @@ class Places:
     def _pack(self, lane: int, place: int) -> bool:
         unit = self._file.unit(lane, place)[: self.rows_of(lane)]
         block = (int(self._file.stamps(lane)[place]) & ~PACKED) - 1
-        if (crc := self._file.crc(lane, place)) and crc != crc_of(unit, block):
+        if (digest := self._file.digest(lane, place)) and digest != digest_of(unit, block):
             start = self._geometry.place_offset(lane, place)
             _log.warning(
                 "%s: at byte %d: a block's checksum is wrong; see plumbago verify", self._file.path, start
@@ -175,7 +175,7 @@ class Places:
             self._touch(lane, place, np.inf)
             return False
         self._file.write(np.frombuffer(data, np.uint8), self._geometry.packed_offset(lane, place))
-        self.puts[lane, place] = Put(lane, block, True, False, packed_crc(data, block))
+        self.puts[lane, place] = Put(lane, block, True, False, packed_digest(data, block))
         return True
 
     def _touch(self, lane: int, place: int, when: float) -> None:
@@ -212,7 +212,7 @@ class Places:
         stamp = int(self._file.stamps(lane)[place])
         self._touch(lane, place, time.monotonic())
         if stamp == block + 1:
-            self._file.forget_crc(lane, place)
+            self._file.forget_digest(lane, place)
             self._write_runs(lane, place, rows, runs)
             return False
         if stamp:  # packed
@@ -266,7 +266,7 @@ class Places:
         stamps[(numbers > 0) & (numbers - 1 < oldest)] = 0
 
     def check_anew(self, lane: int) -> None:
-        """Have the checks say what the stamps say, and no CRC: pages of either may be older than the others."""
+        """Have the checks say what the stamps say, and no checksum: pages of either may be older than the others."""
         stamps = self._file.stamps(lane)
         if self._geometry.checks:
             self._file.checks(lane)[:] = stamps & np.uint64(PACKED) | (stamps & np.uint64(TAG)) << np.uint64(
@@ -291,22 +291,14 @@ class Places:
                 self.stamp(lane, block)
 
 
-def crc_of(unit: Bits, block: int) -> int:
-    """The CRC-32 of a raw block (rows, slots), never 0; rows without values at its end change nothing."""
-    rows = len(unit)
-    if rows and not unit[-1].any():
-        known = np.flatnonzero(unit.any(axis=1))
-        rows = int(known[-1]) + 1 if len(known) else 0
-    return zlib.crc32(np.ascontiguousarray(unit[:rows]).data, _crc_of_stamp(block)) or 1
+def digest_of(unit: Bits, block: int) -> int:
+    """The checksum of a raw block (rows, slots), never 0; rows without values change nothing."""
+    return int(kernels.block_digest(np.ascontiguousarray(unit), np.uint64(block + 1)))
 
 
-def packed_crc(data: bytes | memoryview, block: int) -> int:
-    """The CRC-32 of a packed block, by way of its own, never 0."""
-    return zlib.crc32(data[16:20], _crc_of_stamp(block)) or 1
-
-
-def _crc_of_stamp(block: int) -> int:
-    return zlib.crc32((block + 1).to_bytes(8, "little"))
+def packed_digest(data: bytes | memoryview, block: int) -> int:
+    """The checksum of a packed block, by way of its own, never 0."""
+    return zlib.crc32(data[16:20], zlib.crc32((block + 1).to_bytes(8, "little"))) or 1
 
 
 def _runs(ordered: Integers) -> Iterator[tuple[int, int]]:

@@ -182,20 +182,20 @@ class RingFile:
     def _rows_at(self, lane: int) -> int:
         return (self.geometry.lane_offset(lane) + self.geometry.checks_offset) // WORD + self.geometry.places
 
-    def set_stamp(self, lane: int, place: int, stamp: int, crc: int = 0) -> None:
-        """Have a place hold what this stamp says, 0 = nothing; `crc` of its bytes, 0 = not known.
+    def set_stamp(self, lane: int, place: int, stamp: int, digest: int = 0) -> None:
+        """Have a place hold what this stamp says, 0 = nothing; `digest` of its bytes, 0 = not known.
 
         The check comes first: wherever a kill comes between, what it leaves is mended at the next start.
         """
         if self.geometry.checks:
-            self.checks(lane)[place] = check_word(stamp, crc) if stamp else 0
+            self.checks(lane)[place] = check_word(stamp, digest) if stamp else 0
         self.stamps(lane)[place] = stamp
 
-    def crc(self, lane: int, place: int) -> int:
-        """The CRC-32 of what a place holds, 0 = not known."""
+    def digest(self, lane: int, place: int) -> int:
+        """The checksum of what a place holds, 0 = not known."""
         return int(self.checks(lane)[place]) & LOW_WORD if self.geometry.checks else 0
 
-    def forget_crc(self, lane: int, place: int) -> None:
+    def forget_digest(self, lane: int, place: int) -> None:
         """What a place holds is about to change."""
         if self.geometry.checks:
             self.checks(lane)[place] &= np.uint64(~LOW_WORD & (1 << 64) - 1)

@@ -35,7 +35,7 @@ from storage.format import (
     Geometry,
 )
 from storage.jobs import Job, Part, Progress
-from storage.places import crc_of, packed_crc
+from storage.places import digest_of, packed_digest
 from storage.register import Register
 from storage.ring_file import RingFile
 from storage.shard import ring_files
@@ -249,9 +249,10 @@ class _RingRun:
         """Damaged records; one that was never written is zero, and the other has the number 1."""
         pages = [os.pread(self._file.fd, PAGE, RECORDS_START + i * PAGE) for i in (0, 1)]
         numbers = [last_record(page)[1] for page in pages]
+        numbers = [number if number % 2 == i else 0 for i, number in enumerate(numbers)]
         lost = "lost: nothing, unless the power is cut now: then what came since the last sync but one"
         return [
-            Finding(self._file.path, RECORDS_START + i * PAGE, "a record's checksum is wrong", lost)
+            Finding(self._file.path, RECORDS_START + i * PAGE, "a record's checksum or number is wrong", lost)
             for i in (0, 1)
             if not numbers[i] and (any(pages[i]) or numbers[1 - i] > 1 or (self._geometry.checks and i == 1))
         ]
@@ -324,7 +325,7 @@ class _RingRun:
     def _check(self, lane: int, place: int) -> int:
         return int(self._file.checks(lane)[place]) if self._geometry.checks else 0
 
-    def _content(self, lane: int, place: int, stamp: int, crc: int) -> tuple[str | None, int, int]:
+    def _content(self, lane: int, place: int, stamp: int, digest: int) -> tuple[str | None, int, int]:
         """(what is wrong with a block or None, its offset, bytes read)"""
         geometry, block = self._geometry, (stamp & ~PACKED) - 1
         if stamp & PACKED:
@@ -332,16 +333,17 @@ class _RingRun:
             size = min(codec.extent(self._file.bytes, offset)[1], geometry.unit_bytes)
             data = os.pread(self._file.fd, size, offset)
             what = codec.damage(data)
-            if what is None and crc and packed_crc(data, block) != crc:
+            if what is None and digest and packed_digest(data, block) != digest:
                 what = "the block is not the one that was stamped"
             return what, offset, size
         offset = geometry.place_offset(lane, place)
-        if not crc:
+        if not digest:
             self._run.unchecked += 1
             return None, offset, 0
         data = os.pread(self._file.fd, geometry.unit_bytes, offset)
-        unit = np.frombuffer(data.ljust(geometry.unit_bytes, b"\0"), np.uint64).reshape(LANE_ROWS, -1)
-        what = None if crc_of(unit, block) == crc else "the block's checksum is wrong"
+        whole = bytearray(data.ljust(geometry.unit_bytes, b"\0"))  # that can be written: as kernels take it
+        unit = np.frombuffer(whole, np.uint64).reshape(LANE_ROWS, -1)
+        what = None if digest_of(unit, block) == digest else "the block's checksum is wrong"
         return what, offset, len(data)
 
 

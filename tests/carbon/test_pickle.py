@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import math
 import pickle
 import struct
@@ -385,9 +386,17 @@ def yardstick() -> float:
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 def test_a_bomb_costs_little_time(bomb: bytes) -> None:
     data, call = frame(bomb), yardstick()
+    gc.freeze()  # what the tests before have left is not to be looked through for every hundred lists
+    try:
+        assert min(cpu_s(data) for _ in range(3)) < 40 * call  # 12 when measured
+    finally:
+        gc.unfreeze()
+
+
+def cpu_s(data: bytes) -> float:
     started = time.process_time()
     read([data])
-    assert time.process_time() - started < 40 * call  # 12 when measured
+    return time.process_time() - started
 
 
 @pytest.mark.parametrize("name", [*(n for n in BOMBS if len(BOMBS[n]) < 1000), *HEAVY])

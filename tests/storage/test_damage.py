@@ -38,6 +38,7 @@ from storage.codec_kernels import HEADER
 from storage.damage import Aside
 from storage.errors import CorruptCatalogue, StorageError
 from storage.format import (
+    CHECK_FACTOR,
     HEAD_WORDS,
     LANE_ROWS,
     LANES_START,
@@ -49,6 +50,7 @@ from storage.format import (
     Geometry,
 )
 from storage.jobs import drive
+from storage.places import digest_of
 from storage.retention import Archive, Retention
 from storage.ring import Ring
 from storage.ring_file import RingFile
@@ -335,10 +337,10 @@ def cost(ring: Layout, damage: Damage, unsynced: set[tuple[str, int]]) -> Cost:
         ]
         for place in range(geometry.places):
             stamp, sure = int(ring.stamps[lane, place]), int(ring.checks[lane, place]) & LOW_WORD
-            if not stamp or (place not in hit[0] and place not in hit[1]):
-                continue
-            named |= (place in hit[0]) != (place in hit[1])
-            if place in hit[0] if place in hit[1] or not sure else damage.kind == "duplicate":
+            in_stamp, in_check = place in hit[0], place in hit[1]
+            if stamp and in_stamp != in_check:
+                named = True
+            if stamp and ((in_stamp and (in_check or not sure)) or (in_check and damage.kind == "duplicate")):
                 lost |= {(ring.archive, row, slot) for row, slot in cells(ring, lane, stamp & ~PACKED)}
         named |= in_units(ring, lane, inside, lost, wrong, cut=damage.kind == "truncate")
     return Cost(lost, wrong, named or (damage.kind == "truncate" and damage.at < ring.size))
@@ -808,6 +810,25 @@ def test_a_clock_that_is_wrong_costs_nothing(tmp_path: Path) -> None:
         again = small_shard(tmp_path / str(version), version, horizon=1000)
         assert (again.rings[0].read(np.arange(3), NOW // 10, 30) == 1.0).all()
         again.close()
+
+
+@given(rows=st.integers(1, 5), slots=st.integers(1, 11), data=st.data())
+def test_the_checksum_of_a_raw_block_is_what_the_specification_says(
+    rows: int, slots: int, data: st.DataObject
+) -> None:
+    word = st.one_of(st.just(0), st.integers(0, (1 << 64) - 1))
+    unit = np.array(data.draw(st.lists(word, min_size=rows * slots, max_size=rows * slots)), np.uint64)
+    unit, block = unit.reshape(rows, slots), data.draw(st.integers(0, 1 << 30))
+    total, bits = 0, (1 << 64) - 1
+    for i, row in enumerate(unit.tolist()):
+        sums = [(4 * i + k + 1) * CHECK_FACTOR & bits for k in range(4)]
+        for j, one in enumerate(row):
+            s = (sums[j % 4] ^ one) * CHECK_FACTOR & bits
+            sums[j % 4] = s ^ s >> 29
+        total += sum(sums) if any(row) else 0
+    assert digest_of(unit, block) == ((total & bits ^ block + 1) * CHECK_FACTOR & bits) >> 32 or 1
+    longer = np.concatenate((unit, np.zeros((2, slots), np.uint64)))
+    assert digest_of(longer, block) == digest_of(unit, block)
 
 
 def test_a_raw_block_that_is_damaged_is_not_given_a_new_checksum(tmp_path: Path) -> None:

@@ -490,7 +490,8 @@ def test_names_deleted_renamed_or_made_anew_between_slices_are_no_trouble(tmp_pa
     assert line.startswith(f"moved {len(NAMES) - 3} series")
     assert store.lookup([NAMES[0], NAMES[-1], NAMES[-2]]).tolist() == [-1, -1, -1]
     assert {name: read(store, name) for name in NAMES[1:-3]} == {name: wanted[name] for name in NAMES[1:-3]}
-    assert read(store, NAMES[-3]) == [{NOW // 60: 5.0}, {}]
+    store.roll_up()
+    assert read(store, NAMES[-3]) == [{NOW // 60: 5.0}, {NOW // 300: 5.0}]
     _, (line,) = run(migrate(store, lambda: NOW))
     assert line.startswith("moved 1 series")
     assert read(store, "m.renamed") == wanted[NAMES[-2]]
