@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= plumbago-data
-TORTURE ?= short
+TORTURE ?= full
 
 .PHONY: run test check torture bench clean
 
@@ -20,7 +20,7 @@ test: $(VENV)/tested
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
-# some 15 minutes; `make torture TORTURE=full` some hours. Power cuts and full disks need root.
+# 1,000 kills and 200 power cuts, some hours; `make torture TORTURE=short`, a fifth of it. Power cuts and full disks need root.
 torture: $(VENV)/tested
 	PLUMBAGO_TORTURE=$(TORTURE) $(BIN)/python -m pytest -rP --durations=0 tests/torture
 
