@@ -233,6 +233,7 @@ class _RingCopy:
         start, size = _heads_range(self.geometry, lane)
         os.posix_fallocate(self.copy, start - self.geometry.stamps_bytes, self.geometry.stamps_bytes + size)
         self._count(_copy_range(self.source, self.copy, start, size))
+        self._copy_check(lane, self.geometry.places)  # behind the checks: how many rows were given
 
     def _copy_places(self, lane: int, before: Bits, places: list[int]) -> None:
         """Copy the last of the places, as many as make a slice, and take them off the list."""

@@ -24,6 +24,7 @@ from storage.schema import Rules
 from storage.snapshot import UNFINISHED, restore, snapshot
 from storage.store import Store
 from storage.usage import NO_SERIES, usage
+from storage.verify import verify
 
 NOW = 1_700_000_000
 STEP, SLOTS, COARSE = 1, 60, 5
@@ -211,6 +212,9 @@ def test_a_snapshot_opens_serves_and_goes_on(tmp_path: Path) -> None:
     lines = drive(snapshot(written.store, tmp_path / "copy"), lambda progress: None)
     assert "512 series" in lines[0]
     assert not list(tmp_path.glob(f"*{UNFINISHED}"))
+    drive(
+        verify(tmp_path / "copy", written.now, lambda line: None), lambda progress: None
+    )  # raises if it is damaged
     copy = Store(tmp_path / "copy", written.store.rules, durable=True)
     for i, first, points in ((0, written.now - 59, 60), (1, NOW // COARSE, 40)):
         series = [store.lookup(["m.1", "m.3"]) for store in (written.store, copy)]
