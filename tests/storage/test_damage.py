@@ -42,9 +42,11 @@ from storage.format import (
     HEAD_WORDS,
     LANE_ROWS,
     LANES_START,
+    LATE,
     LOW_WORD,
     PACKED,
     PAGE,
+    SEALS,
     SHARD_ROWS,
     WORD,
     Geometry,
@@ -727,6 +729,24 @@ def test_a_damaged_catalogue_is_not_copied_over_its_copy(built: Built, tmp_path:
     writer.close()
 
 
+def test_a_catalogue_that_has_lost_rows_is_taken_from_its_copy(built: Built, tmp_path: Path) -> None:
+    closed_store(tmp_path, built)
+    path = tmp_path / Catalogue.FILE
+    database = sqlite3.connect(path)
+    page, size = (
+        database.execute(question).fetchone()[0]
+        for question in ("SELECT rootpage FROM sqlite_master WHERE name = 'run'", "PRAGMA page_size")
+    )
+    database.close()
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * size + 3 : (page - 1) * size + 5] = bytes(2)  # how many cells the page has
+    path.write_bytes(data)
+    writer = writer_of(tmp_path, built)
+    assert len(writer) == len(built.states[0].names) - 2
+    assert data in [one.read_bytes() for one in (tmp_path / "damaged").iterdir()]
+    writer.close()
+
+
 def test_a_reader_that_met_a_damaged_ring_reads_the_fresh_one(built: Built, tmp_path: Path) -> None:
     closed_store(tmp_path, built)
     now = built.states[0].now
@@ -756,25 +776,25 @@ def test_a_head_and_a_place_of_the_far_future_do_not_make_a_ring_refuse_values(
     tmp_path: Path, version: int
 ) -> None:
     shard = small_shard(tmp_path, version)
-    for slot in range(30):
+    for slot in range(60):
         shard.append(np.arange(3), np.full(3, NOW + 10 * slot), np.full(3, 1.0 + slot), NOW + 10 * slot)
         shard.seal_ahead(9)
         sync(shard)
-    file = shard.rings[0].file
+    file, now = shard.rings[0].file, NOW + 600
     newest = int(file.heads(0)[:2].max())
-    head = (newest - 1) % 2
-    file.heads(0)[head] = newest + (1 << 40)
-    place = int(np.flatnonzero(file.stamps(0))[0])
-    file.stamps(0)[place] += np.uint64(file.geometry.places << 20)
+    file.heads(0)[(newest - 1) % 2] = newest + (1 << 40)
+    block, places = now // 10 // file.geometry.block, file.geometry.places
+    file.stamps(0)[block % places] = block + 1 + (places << 20)
     shard.close()
-    again = small_shard(tmp_path, version, horizon=NOW + 900)
-    now = NOW + 310
-    assert again.append(np.arange(3), np.full(3, now), np.full(3, 9.0), now) == 0
-    assert again.rings[0].read(np.arange(3), now // 10, 1).tolist() == [[9.0]] * 3
-    values = again.rings[0].read(np.arange(3), NOW // 10 + 16, 14)
-    assert (np.isnan(values) | (values == 17.0 + np.arange(14))).all()
-    if version == 2:  # as of the last sync, and the block as its check says
-        np.testing.assert_array_equal(values, np.tile(17.0 + np.arange(14), (3, 1)))
+    again = small_shard(tmp_path, version, horizon=now + 600)
+    before = again.rings[0].read(np.arange(3), NOW // 10 + 20, 40)
+    assert (np.isnan(before) | (before == 21.0 + np.arange(40))).all()
+    assert version == 1 or not np.isnan(before).any()  # as of the last sync, and the block as its check says
+    for slot in range(60, 90):
+        now = NOW + 10 * slot
+        assert again.append(np.arange(3), np.full(3, now), np.full(3, 9.0), now) == 0
+        sync(again)
+    assert (again.rings[0].read(np.arange(3), NOW // 10 + 60, 30) == 9.0).all()
     again.close()
 
 
@@ -798,6 +818,26 @@ def test_a_reader_shows_no_block_under_another_time(tmp_path: Path) -> None:
     shard = small_shard(tmp_path, 2)
     assert (shard.rings[0].read(np.arange(3), block * geometry.block, geometry.block) == 1.0).all()
     shard.close()
+
+
+@pytest.mark.parametrize(
+    "late", [(1 << 32) | LOW_WORD, LOW_WORD << 32 | 5, 7, (NOW // 10 << 32) | (NOW // 10 + 99_999)]
+)
+def test_counters_that_cannot_be_begin_anew(tmp_path: Path, late: int) -> None:
+    shard = small_shard(tmp_path, 2)
+    shard.append(np.arange(3), np.full(3, NOW), np.full(3, 1.0), NOW)
+    heads = shard.rings[0].file.heads(0)
+    heads[SEALS], heads[LATE] = 1 << 40, late
+    assert (shard.rings[0].read(np.arange(3), NOW // 10, 1) == 1.0).all()
+    heads[SEALS] = 7
+    shard.close()
+    again = small_shard(tmp_path, 2, horizon=NOW + 600)
+    assert again.rings[0].file.heads(0)[[SEALS, LATE]].tolist() == [8, 0]
+    again.rings[0].file.heads(0)[SEALS] = 1 << 40
+    again.close()
+    again = small_shard(tmp_path, 2)
+    assert again.rings[0].file.heads(0)[SEALS] == 0
+    again.close()
 
 
 def test_a_clock_that_is_wrong_costs_nothing(tmp_path: Path) -> None:
