@@ -103,6 +103,22 @@ def cpu_seconds(work: Callable[[], object], *, runs: int = 5) -> float:
     return _median(work, runs, time.process_time)
 
 
+def pair_seconds(
+    ours: Callable[[], object], theirs: Callable[[], object], *, runs: int
+) -> tuple[float, float]:
+    """The median seconds of two pieces of work that are done in turn: what disturbs one disturbs the other."""
+    ours()
+    theirs()
+    taken: list[tuple[float, float]] = []
+    for _ in range(runs):
+        first = time.perf_counter()
+        ours()
+        second = time.perf_counter()
+        theirs()
+        taken.append((second - first, time.perf_counter() - second))
+    return statistics.median(mine for mine, _ in taken), statistics.median(other for _, other in taken)
+
+
 def _median(work: Callable[[], object], runs: int, clock: Callable[[], float]) -> float:
     work()
     taken = []

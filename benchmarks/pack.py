@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import kinds
-from benchmarks.measure import Row, seconds
+from benchmarks.measure import Row, pair_seconds
 from benchmarks.peers import WHISPER
 from benchmarks.workbench import STEP_S, Workbench, add_names, names, now_in_steps
 from storage.store import Store
@@ -28,14 +29,17 @@ _TWIN = "not packed"
 class Side(NamedTuple):
     points_a_cpu_s: float
     bytes_a_point: float
-    one: float  # series/s
-    many: float
+    store: Store  # to read from
+    series: npt.NDArray[np.int32]
+    now: int
+
+    def read(self, some: npt.NDArray[np.int32]) -> None:
+        self.store.fetch(some, self.now - _MINUTES * STEP_S, self.now, self.now)
 
 
 def rows(bench: Workbench) -> Iterator[Row]:
     values = kinds.make_mix(bench.size(10_000), _MINUTES)
     packed, raw = (_side(bench.folder / f"pack-{after}", values, after) for after in (0, None))
-    many = f"{len(values):,} series"
     yield Row(
         "pack: append, seal, roll up",
         packed.points_a_cpu_s,
@@ -44,11 +48,16 @@ def rows(bench: Workbench) -> Iterator[Row]:
         raw.points_a_cpu_s,
         times=0.8,
     )
-    yield Row("pack: fetch one series, 24 h", packed.one, "series/s", _TWIN, raw.one, times=0.5)
-    yield Row(f"pack: fetch {many}, 24 h", packed.many, "series/s", _TWIN, raw.many, times=0.5)
+    for count, runs in ((1, 1001), (len(values), 15)):
+        some = packed.series[:count]
+        ours, theirs = pair_seconds(partial(packed.read, some), partial(raw.read, some), runs=runs)
+        what = "one series" if count == 1 else f"{count:,} series"
+        yield Row(f"pack: fetch {what}, 24 h", count / ours, "series/s", _TWIN, count / theirs, times=0.5)
     yield Row("pack: on the disk", packed.bytes_a_point, "bytes/point", _TWIN, raw.bytes_a_point)
     whole = _WHISPER_BYTES * values.size / float((~np.isnan(values)).sum())
     yield Row("pack: on the disk", packed.bytes_a_point, "bytes/point", WHISPER, whole)
+    packed.store.close()
+    raw.store.close()
 
 
 def _side(folder: Path, values: kinds.Matrix, pack_after: int | None) -> Side:
@@ -64,16 +73,14 @@ def _side(folder: Path, values: kinds.Matrix, pack_after: int | None) -> Side:
     heads = sum(2 * ring.geometry.unit_bytes for _ in range(ring.lanes))
     store.close()
     size = ring.path.stat().st_blocks * 512 - heads
-    reader = Store(folder, writable=False)
-
-    def read(some: npt.NDArray[np.int32]) -> None:
-        reader.fetch(some, now - _MINUTES * STEP_S, now, now)
-
-    one = 1 / seconds(lambda: read(series[:1]), runs=301)
-    many = len(series) / seconds(lambda: read(series), runs=7)
-    reader.close()
     sealed = values[:, : _MINUTES // ring.geometry.block * ring.geometry.block]
-    return Side(values.size / cpu, size / float((~np.isnan(sealed)).sum()), one, many)
+    return Side(
+        values.size / cpu,
+        size / float((~np.isnan(sealed)).sum()),
+        Store(folder, writable=False),
+        series,
+        now,
+    )
 
 
 def _minute(store: Store, series: npt.NDArray[np.int32], column: kinds.Matrix, at: int, now: int) -> None:

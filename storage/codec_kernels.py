@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from storage import format
 from storage.compiled import njit
-from storage.name_kernels import load
+from storage.name_kernels import load, store
 
 HEADER = 20  # bytes
 ENTRY = 6  # bytes of a row in the directory and the checks
@@ -39,11 +39,30 @@ HIGH_MAX = 24  # a code whose high part is longer is written whole
 LOW_MAX = 56
 PATCH_BYTES = 10
 
+RUNS_PAD = 8  # bytes: what a byte of the high parts says is stored eight numbers at once
+
 _intrinsic: Any = intrinsic  # numba's own type for what it makes does not fit a call in a kernel
 _NAN = np.uint64(format.NAN_BITS)
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
 _CHECK_SEED, _CHECK_TIMES = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _LOW63 = np.int64(0x7FFFFFFFFFFFFFFF)
+
+
+def _runs_of(byte: int) -> tuple[int, int, int]:
+    """(the runs of zero bits before each one of a byte, a byte each; how many ones; the zeros above the last one)."""
+    runs, ones, zeros = 0, 0, 0
+    for bit in range(8):
+        if byte >> bit & 1:
+            runs |= zeros << 8 * ones
+            ones, zeros = ones + 1, 0
+        else:
+            zeros += 1
+    return runs, ones, zeros
+
+
+_RUNS = np.array([_runs_of(byte)[0] for byte in range(256)], np.uint64)
+_ONES = np.array([_runs_of(byte)[1] for byte in range(256)], np.int64)
+_ZEROS = np.array([_runs_of(byte)[2] for byte in range(256)], np.uint64)
 
 
 class Row(NamedTuple):
@@ -157,15 +176,19 @@ def decode_rows(data, start, rows, out):  # type: ignore[no-untyped-def]
 
     False if a row is not there or its bytes are damaged, as its check tells.
     """
+    runs = np.empty(out.shape[1] + RUNS_PAD, np.uint8)
     for i in range(len(rows)):  # noqa: SIM110 numba has no all(generator)
-        if not decode_row(data, start, rows[i], out[i]):
+        if not decode_row(data, start, rows[i], _ZERO, runs, out[i]):
             return False
     return True
 
 
 @njit(nogil=True, cache=True)
-def decode_row(data, start, row, out):  # type: ignore[no-untyped-def]
-    """Fill out (uint64 (slots,)) with one row's stored bits; False as decode_rows."""
+def decode_row(data, start, row, mask, runs, out):  # type: ignore[no-untyped-def]
+    """Fill out (uint64 (slots,)) with one row's stored bits XOR `mask`; False as decode_rows.
+
+    `runs` is room to work in: uint8 (slots + RUNS_PAD,).
+    """
     slots = len(out)
     if start < 0 or start + HEADER + PAD > len(data):
         return False
@@ -182,7 +205,7 @@ def decode_row(data, start, row, out):  # type: ignore[no-untyped-def]
         return False
     if _u16(data, start + HEADER + 4 * rows + 2 * row) != check(data, start + begin, start + end):
         return False
-    return _decode(data, start + begin, start + end, out)
+    return _decode(data, start + begin, start + end, mask, runs, out)
 
 
 @njit(nogil=True, cache=True)
@@ -216,32 +239,34 @@ def _number(data, at, width):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _decode(data, at, end, out):  # type: ignore[no-untyped-def]
+def _decode(data, at, end, mask, runs, out):  # type: ignore[no-untyped-def]
     """Fill out with the row that lies in data[at:end]; the 8 bytes behind can be read too."""
     slots = len(out)
     if at == end:
-        out[:] = 0
+        out[:] = mask
         return True
     if end - at == 8 * slots:
         for slot in range(slots):
-            out[slot] = load(data, at + 8 * slot)
+            out[slot] = load(data, at + 8 * slot) ^ mask
         return True
     row = _parts(data, at, end, slots)
     if row.known <= 0:
         return False
     n, codes = row.known, codes_of(row.order, row.known)
-    if codes > 0 and not _read_codes(data, row.lows, row.low, row.highs, end, n - codes, n, out):
+    if codes > 0 and not _read_codes(
+        data, row.lows, row.low, row.highs, end, runs[: codes + RUNS_PAD], out[n - codes : n]
+    ):
         return False
     _sum_up(out, n, row.order, row.base, row.centre, row.factor)
-    _to_floats(out, n, row.scale)
+    _to_floats(out, n, row.scale, mask ^ _NAN)
     if row.nudge_bits > 0:
-        _nudge(data, row.nudges, row.nudge_bits, n, out)
-    if row.patches < row.lows and not _patch(data, row.patches, n, out):
+        _nudge(data, row.nudges, row.nudge_bits, n, mask ^ _NAN, out)
+    if row.patches < row.lows and not _patch(data, row.patches, n, mask ^ _NAN, out):
         return False
     if row.presence == STRIDE:
-        _spread(out, n, _u16(data, row.slots), _u16(data, row.slots + 2))
+        _spread(out, n, _u16(data, row.slots), _u16(data, row.slots + 2), mask)
     elif row.presence == BITMAP:
-        _spread_bitmap(data, row.slots, n, out)
+        _spread_bitmap(data, row.slots, n, mask, out)
     return True
 
 
@@ -315,34 +340,71 @@ def _count(data, at, presence, slots):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _read_codes(data, lows, low, highs, end, first, n, out):  # type: ignore[no-untyped-def]
-    """out[first:n] = codes, their low bits from data[lows:], their high parts from data[highs:]."""
-    if highs >= end:
+def _read_codes(data, lows, low, highs, end, runs, out):  # type: ignore[no-untyped-def]
+    """out = codes, their low bits from data[lows:], their high parts from data[highs:]; runs has RUNS_PAD more.
+
+    Arrays that begin at 0 and are as long as the loop: an index that could be negative costs as much as the rest.
+    """
+    found = _read_runs(data, highs, end, len(out), runs)
+    if found < 0:
         return False
-    mask = (_ONE << np.uint64(low)) - _ONE
-    word = load(data, highs)
-    before, last, spilled, place = np.int64(0), np.int64(-1), end, np.int64(0)
-    for i in range(first, n):
-        while word == _ZERO:
-            highs += 8
-            before += 64
-            if highs >= end:
+    _join(data, lows, low, runs, out)
+    return found < HIGH_MAX or _read_escapes(data, lows, end, runs, out)
+
+
+@njit(nogil=True, cache=True)
+def _read_runs(data, at, end, n, runs):  # type: ignore[no-untyped-def]
+    """runs[:n] = how many zero bits are before each one in data[at:end]; gives the longest of those that begin in
+    another byte than they end, -1 if there are too few or one is too long."""
+    count, carried, longest = np.int64(0), _ZERO, np.int64(0)
+    while count < n:
+        if at >= end:
+            return -1
+        byte = data[at]
+        at += 1
+        word = _RUNS[byte] + carried
+        if byte == 0:
+            carried += np.uint64(8)
+            if carried > HIGH_MAX:
+                return -1
+            continue
+        store(runs, count, word)
+        longest = max(longest, np.int64(word & np.uint64(0xFF)))
+        count += _ONES[byte]
+        carried = _ZEROS[byte]
+    return longest if longest <= HIGH_MAX else -1
+
+
+@njit(nogil=True, cache=True)
+def _join(data, at, low, runs, out):  # type: ignore[no-untyped-def]
+    """out = the codes of the high parts `runs` and the `low` bits each in data[at:]."""
+    n, shift = len(out), np.uint64(low)
+    mask = (_ONE << shift) - _ONE
+    if low == 0:
+        for i in range(n):
+            out[i] = runs[i]
+        return
+    done = 0
+    if low <= 7:  # the low bits of eight codes fill so many bytes, which one word has
+        done = n & ~7
+        for i in range(0, done, 8):
+            word = load(data, at + (i >> 3) * low)
+            for j in range(8):
+                out[i + j] = np.uint64(runs[i + j]) << shift | word >> np.uint64(j) * shift & mask
+    for i in range(done, n):
+        place = i * low
+        out[i] = np.uint64(runs[i]) << shift | load(data, at + (place >> 3)) >> np.uint64(place & 7) & mask
+
+
+@njit(nogil=True, cache=True)
+def _read_escapes(data, first, end, runs, out):  # type: ignore[no-untyped-def]
+    """Codes that were too long, from data[:end] backwards, but not before `first`."""
+    for i in range(len(out)):
+        if runs[i] == HIGH_MAX:
+            end -= 8
+            if end < first:
                 return False
-            word = load(data, highs)
-        bit = before + zeros_below(word)
-        word &= word - _ONE
-        high = bit - last - 1
-        last = bit
-        if high < HIGH_MAX:
-            out[i] = np.uint64(high) << np.uint64(low) | (
-                load(data, lows + (place >> 3)) >> np.uint64(place & 7) & mask
-            )
-        else:
-            spilled -= 8
-            if high > HIGH_MAX or spilled < lows:
-                return False
-            out[i] = load(data, spilled)
-        place += low
+            out[i] = load(data, end)
     return True
 
 
@@ -356,8 +418,9 @@ def _sum_up(out, n, order, base, centre, factor):  # type: ignore[no-untyped-def
     middle = _ZERO if order == SLOPE else np.uint64(centre)
     offset = np.uint64(base) if order == LEVEL else _ZERO
     times = np.uint64(factor)
-    for i in range(first, n):
-        out[i] = offset + times * (middle + np.uint64(unfolded(out[i])))
+    codes = out[first:n]
+    for i in range(len(codes)):
+        codes[i] = offset + times * (middle + np.uint64(unfolded(codes[i])))
     if order == LEVEL:
         return
     out[0] = np.uint64(base)
@@ -374,61 +437,61 @@ def _sum_up(out, n, order, base, centre, factor):  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True, cache=True)
-def _to_floats(out, n, scale):  # type: ignore[no-untyped-def]
-    """Integers → stored bits, in place."""
+def _to_floats(out, n, scale, mask):  # type: ignore[no-untyped-def]
+    """Integers → value bits XOR mask, in place."""
     if scale == BITS:
         for i in range(n):
-            out[i] = np.uint64(in_order(out[i])) ^ _NAN
+            out[i] = np.uint64(in_order(out[i])) ^ mask
     elif scale == 0:
         for i in range(n):
-            out[i] = bits_of(np.float64(np.int64(out[i]))) ^ _NAN
+            out[i] = bits_of(np.float64(np.int64(out[i]))) ^ mask
     else:
         divisor = SCALES[scale]
         for i in range(n):
-            out[i] = bits_of(np.float64(np.int64(out[i])) / divisor) ^ _NAN
+            out[i] = bits_of(np.float64(np.int64(out[i])) / divisor) ^ mask
 
 
 @njit(nogil=True, cache=True)
-def _nudge(data, at, width, n, out):  # type: ignore[no-untyped-def]
-    mask = (_ONE << np.uint64(width)) - _ONE
+def _nudge(data, at, width, n, mask, out):  # type: ignore[no-untyped-def]
+    few = (_ONE << np.uint64(width)) - _ONE
     place = np.int64(0)
     for i in range(n):
-        code = load(data, at + (place >> 3)) >> np.uint64(place & 7) & mask
-        out[i] = ((out[i] ^ _NAN) + np.uint64(unfolded(code))) ^ _NAN
+        code = load(data, at + (place >> 3)) >> np.uint64(place & 7) & few
+        out[i] = ((out[i] ^ mask) + np.uint64(unfolded(code))) ^ mask
         place += width
 
 
 @njit(nogil=True, cache=True)
-def _patch(data, at, n, out):  # type: ignore[no-untyped-def]
+def _patch(data, at, n, mask, out):  # type: ignore[no-untyped-def]
     for i in range(np.int64(data[at])):
         patch = at + 1 + PATCH_BYTES * i
         index = _u16(data, patch)
         if index >= n:
             return False
-        out[index] = load(data, patch + 2) ^ _NAN
+        out[index] = load(data, patch + 2) ^ mask
     return True
 
 
 @njit(nogil=True, cache=True)
-def _spread(out, n, first, stride):  # type: ignore[no-untyped-def]
+def _spread(out, n, first, stride, missing):  # type: ignore[no-untyped-def]
     """Move the n values at the front to their slots, the last one first, and make the others missing."""
     slot = len(out) - 1
     for i in range(n - 1, -1, -1):
         value, to = out[i], first + i * stride
         while slot > to:
-            out[slot] = 0
+            out[slot] = missing
             slot -= 1
         out[to] = value
         slot = to - 1
-    out[: max(slot + 1, 0)] = 0
+    out[: max(slot + 1, 0)] = missing
 
 
 @njit(nogil=True, cache=True)
-def _spread_bitmap(data, at, n, out):  # type: ignore[no-untyped-def]
+def _spread_bitmap(data, at, n, missing, out):  # type: ignore[no-untyped-def]
     i = n - 1
     for slot in range(len(out) - 1, -1, -1):
         if (data[at + (slot >> 3)] >> (slot & 7)) & 1:
             out[slot] = out[i]
             i -= 1
         else:
-            out[slot] = 0
+            out[slot] = missing

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from storage import format
-from storage.codec_kernels import decode_row
+from storage.codec_kernels import RUNS_PAD, decode_row
 from storage.compiled import njit
 
 # The order is the code that `reduce_columns` takes; consolidation.py names them.
@@ -326,7 +326,7 @@ def read_rows(words, data, geometry, rows, first, out):  # type: ignore[no-untyp
     """Fill out (uint64 bits, (rows, points)) with the slots from `first` on of each row; data is words as bytes."""
     block, places, stamps, lane_words, _ = geometry
     points = out.shape[1]
-    scratch = np.empty(block, np.uint64)
+    scratch, runs = np.empty(block, np.uint64), np.empty(block + RUNS_PAD, np.uint8)
     for i in range(len(rows)):
         lane = rows[i] // _ROWS
         row = rows[i] % _ROWS
@@ -337,6 +337,7 @@ def read_rows(words, data, geometry, rows, first, out):  # type: ignore[no-untyp
             e = (first + at) // block
             s = first + at - e * block
             n = min(block - s, points - at)
+            here = out[i, at : at + n]
             stamp = np.uint64(e + 1)
             h = e & 1
             place = e % places
@@ -345,27 +346,27 @@ def read_rows(words, data, geometry, rows, first, out):  # type: ignore[no-untyp
                 begin, after = head_range(words, geometry, lane, h, stamp)
                 known_from = max(0, min(n, begin - s))
                 known_to = max(known_from, min(n, after - s))
-                for j in range(known_from):
-                    out[i, at + j] = _NAN
+                here[:known_from] = _NAN
                 for j in range(known_from, known_to):
-                    out[i, at + j] = words[column + j * _ROWS] ^ _NAN
-                for j in range(known_to, n):
-                    out[i, at + j] = _NAN
+                    here[j] = words[column + j * _ROWS] ^ _NAN
+                here[known_to:] = _NAN
                 at += n
                 continue
             form = _form(words, geometry, base, place, stamp)
             if form == 1:
                 run = units + (2 + place) * block * _ROWS + row * block + s
+                values = words[run : run + n]
                 for j in range(n):
-                    out[i, at + j] = words[run + j] ^ _NAN
-            elif form == 2 and decode_row(
-                data, 8 * (units + (2 + places + place) * block * _ROWS), row, scratch
-            ):
-                for j in range(n):
-                    out[i, at + j] = scratch[s + j] ^ _NAN
+                    here[j] = values[j] ^ _NAN
+            elif form == 2:
+                start = 8 * (units + (2 + places + place) * block * _ROWS)
+                into = here if n == block else scratch
+                if not decode_row(data, start, row, _NAN, runs, into):
+                    here[:] = _NAN
+                elif n < block:
+                    here[:] = scratch[s : s + n]
             else:
-                for j in range(n):
-                    out[i, at + j] = _NAN
+                here[:] = _NAN
             at += n
 
 
@@ -411,7 +412,7 @@ def read_intervals(words, data, geometry, rows, firsts, out):  # type: ignore[no
 def _unpack_intervals(words, data, geometry, rows, firsts, out):  # type: ignore[no-untyped-def]
     """Fill what of the columns of read_intervals lies in packed places."""
     block, places, stamps, lane_words, _ = geometry
-    scratch = np.empty(block, np.uint64)
+    scratch, runs = np.empty(block, np.uint64), np.empty(block + RUNS_PAD, np.uint8)
     for i in range(len(rows)):
         lane = np.int64(rows[i] // _ROWS)
         control, base = _HEADS + lane * _HEAD_WORDS, _LANES + lane * lane_words
@@ -424,10 +425,10 @@ def _unpack_intervals(words, data, geometry, rows, firsts, out):  # type: ignore
                 known = (
                     words[control + (e & 1)] != stamp
                     and _form(words, geometry, base, place, stamp) == 2
-                    and decode_row(data, start, rows[i] % _ROWS, scratch)
+                    and decode_row(data, start, rows[i] % _ROWS, _NAN, runs, scratch)
                 )
             if known:
-                out[j, i] = scratch[firsts[i] + j - e * block] ^ _NAN
+                out[j, i] = scratch[firsts[i] + j - e * block]
 
 
 @njit(nogil=True, cache=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks import kinds
 from storage.codec import bytes_max, damage, encode
-from storage.codec_kernels import check, decode_row, decode_rows
+from storage.codec_kernels import RUNS_PAD, check, decode_row, decode_rows
 from storage.format import NAN_BITS
 
 Bits = npt.NDArray[np.uint64]
@@ -342,7 +342,10 @@ def test_damaged_rows_are_read_within_their_block_and_written_within_their_slots
     for outside in (b"\0", b"\xff"):
         around = np.frombuffer(outside * 64 + bytes(data) + outside * 64, np.uint8)
         out = np.full((3, 60), 0xABC, np.uint64)
-        whole = decode_row(around, 64, row, out[1])
+        runs = np.full(3 * (60 + RUNS_PAD), 77, np.uint8)
+        inner = slice(60 + RUNS_PAD, 2 * (60 + RUNS_PAD))
+        whole = decode_row(around, 64, row, np.uint64(0), runs[inner], out[1])
+        assert (np.delete(runs, inner) == 77).all()
         assert (out[[0, 2]] == 0xABC).all()
         seen.append((whole, out[1].tolist() if whole else None))
     assert seen[0] == seen[1]
@@ -352,5 +355,6 @@ def test_damaged_rows_are_read_within_their_block_and_written_within_their_slots
 @settings(max_examples=300, deadline=None)
 def test_rubbish_is_no_block_and_does_no_harm(data: bytes, start: int, row: int) -> None:
     assert damage(data) is not None
-    decode_row(np.frombuffer(data, np.uint8), start, row, np.empty(4, np.uint64))
-    assert not decode_row(np.frombuffer(bytes(120), np.uint8), max(start, 0), row, np.empty(4, np.uint64))
+    room = (np.uint64(0), np.empty(4 + RUNS_PAD, np.uint8), np.empty(4, np.uint64))
+    decode_row(np.frombuffer(data, np.uint8), start, row, *room)
+    assert not decode_row(np.frombuffer(bytes(120), np.uint8), max(start, 0), row, *room)

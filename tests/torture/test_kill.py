@@ -50,7 +50,12 @@ def kills(folder: Path, count: int, longest_s: float) -> Iterator[Kill]:
 
 
 @pytest.mark.parametrize(
-    ("count", "longest_s"), [(5, 1.0), pytest.param(_KILLS, 2.0, marks=pytest.mark.torture)]
+    ("count", "longest_s"),
+    [
+        (5, 1.0),
+        *[pytest.param(100, 1.0, marks=pytest.mark.longer, id=f"longer-{part}") for part in (1, 2)],
+        pytest.param(_KILLS, 2.0, marks=pytest.mark.torture),
+    ],
 )
 def test_a_killed_receiver_loses_nothing_it_had_read_a_second_before(
     tmp_path: Path, count: int, longest_s: float
