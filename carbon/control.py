@@ -2,6 +2,10 @@
 
 The protocol is told in storage/ask.py. A job goes on in slices in the reactor's thread, as that is the thread that
 writes; between them the reactor is left alone for long enough that jobs take no more than their part of its time.
+A question is answered at once, whatever jobs there are:
+
+    → {"ask": "stats"}
+    ← {"answer": {…}} or {"error": "why"}
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from twisted.internet.defer import maybeDeferred
@@ -204,6 +209,9 @@ def _end(one: _Waiting, answer: Mapping[str, Any], *, worth_a_line: bool = True)
 
 # --- the socket ---
 
+Answers = Mapping[str, Callable[[], Any]]  # question → what gives its answer, fit for JSON, at once
+NO_ANSWERS: Answers = MappingProxyType({})
+
 
 class Control(LineOnlyReceiver, TimeoutMixin):
     """One connection: one request, its answers. An Asker."""
@@ -212,9 +220,11 @@ class Control(LineOnlyReceiver, TimeoutMixin):
     MAX_LENGTH = REQUEST_BYTES_MAX
     transport: Any  # of a Unix connection: more than ITransport says
 
-    def __init__(self, clock: Clock, queue: JobQueue, connections: set[Control]) -> None:
+    def __init__(
+        self, clock: Clock, queue: JobQueue, connections: set[Control], answers: Answers = NO_ANSWERS
+    ) -> None:
         self.callLater = clock.callLater  # type: ignore[method-assign]  # as TimeoutMixin wants it
-        self._queue, self._connections = queue, connections
+        self._queue, self._connections, self._answers = queue, connections, answers
         self._asked = False
         self.holds = False
 
@@ -235,7 +245,10 @@ class Control(LineOnlyReceiver, TimeoutMixin):
         self._asked = True
         try:
             name, arguments = _request(line)
-            self._queue.add(name, arguments, self)
+            if arguments is None:
+                self.end({"answer": _answer(self._answers, name)})
+            else:
+                self._queue.add(name, arguments, self)
         except StorageError as error:
             self._refuse(str(error))
 
@@ -286,8 +299,8 @@ class Control(LineOnlyReceiver, TimeoutMixin):
         self.holds = False
 
 
-def _request(line: bytes) -> tuple[str, Mapping[str, Any]]:
-    """(job, arguments); raises InvalidJob."""
+def _request(line: bytes) -> tuple[str, Mapping[str, Any] | None]:
+    """(job, arguments), or (question, None); raises InvalidJob."""
     try:
         request = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -295,21 +308,29 @@ def _request(line: bytes) -> tuple[str, Mapping[str, Any]]:
     match request:
         case {"job": str(name), "arguments": dict(arguments), **rest} if not rest:
             return name, arguments
-    raise InvalidJob('a request is {"job": name, "arguments": {…}}')
+        case {"ask": str(name), **rest} if not rest:
+            return name, None
+    raise InvalidJob('a request is {"job": name, "arguments": {…}} or {"ask": name}')
+
+
+def _answer(answers: Answers, name: str) -> Any:
+    if name not in answers:
+        raise InvalidJob(f"{name!r} is no question; there are: {', '.join(answers) or 'none'}")
+    return answers[name]()
 
 
 class ControlFactory(Factory):
     noisy = False
 
-    def __init__(self, clock: Clock, queue: JobQueue) -> None:
-        self._clock, self._queue = clock, queue
+    def __init__(self, clock: Clock, queue: JobQueue, answers: Answers = NO_ANSWERS) -> None:
+        self._clock, self._queue, self._answers = clock, queue, answers
         self._connections: set[Control] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> Control:  # noqa: N802
-        return Control(self._clock, self._queue, self._connections)
+        return Control(self._clock, self._queue, self._connections, self._answers)
 
 
-def listen(reactor: Any, data: Path, queue: JobQueue) -> Callable[[], None]:
+def listen(reactor: Any, data: Path, queue: JobQueue, answers: Answers = NO_ANSWERS) -> Callable[[], None]:
     """Listen on the data folder's control socket, for this user alone; gives what stops that.
 
     Whoever calls this has the store's lock, so a socket that is there was left by a server that is gone.
@@ -322,7 +343,7 @@ def listen(reactor: Any, data: Path, queue: JobQueue) -> Callable[[], None]:
     address = opened.enter_context(socket_address(data))  # open to the end: Twisted removes the socket by it
     before = os.umask(0o177)  # from the first moment on: a chmod would come too late
     try:
-        port = reactor.listenUNIX(address, ControlFactory(reactor, queue), mode=0o600)
+        port = reactor.listenUNIX(address, ControlFactory(reactor, queue, answers), mode=0o600)
     except CannotListenError as error:
         opened.close()
         why = f"{path} cannot be made ({error.socketError})"

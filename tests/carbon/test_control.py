@@ -84,7 +84,7 @@ class Served:
         self.store = Store(data)
         self.reactor: Any = EPollReactor()  # type: ignore[no-untyped-call]  # Twisted's
         self.queue = JobQueue(self.store, self.reactor, time.time, table=self.table)
-        self.stop_listening = listen(self.reactor, data, self.queue)
+        self.stop_listening = listen(self.reactor, data, self.queue, {"stats": lambda: {"errors": 3}})
         self.thread = Thread(target=lambda: self.reactor.run(installSignalHandlers=False))
         self.thread.start()
 
@@ -181,6 +181,8 @@ def test_the_end_of_a_job_is_the_end_of_its_connection(served: Served) -> None:
         (b"{}\n", "a request is"),
         (b'{"job": "count"}\n', "a request is"),
         (b'{"job": "count", "arguments": {"to": 1}, "more": 1}\n', "a request is"),
+        (b'{"ask": "stats", "arguments": {}}\n', "a request is"),
+        (b'{"ask": "time"}\n', "'time' is no question; there are: stats"),
         (request("dig"), "'dig' is no job; there are: broken, count"),
         (request("count"), "to must be given"),
         (request("count", to="many"), "to is 'many', and must be a whole number"),
@@ -195,6 +197,16 @@ def test_a_wrong_request_is_one_error_line_and_the_end(served: Served, sent: byt
     assert said in client.next("error")
     assert client.closed()
     assert ask(served, "count", {"to": 2})[0] == ["counted to 2"]
+
+
+def test_a_question_is_answered_at_once_whatever_job_is_under_way(served: Served) -> None:
+    working = Client(served, request("wait"))
+    working.next("progress")
+    asking = Client(served, b'{"ask": "stats"}\n')
+    assert asking.next("answer") == {"errors": 3}
+    assert asking.closed()
+    served.table.goal.set()
+    assert working.next("done") == ["waited"]
 
 
 def test_errors_of_a_job_come_to_who_asked(served: Served) -> None:
