@@ -25,6 +25,7 @@ from typing import Any
 import click
 
 from carbon.cli import (
+    ADMIN_PORT,
     BUFFER,
     COLLECT_HOST,
     HOST,
@@ -34,11 +35,12 @@ from carbon.cli import (
     MIN_FREE_AUTO,
     PACK_AFTER,
     PICKLE_PORT,
+    RECEIVERS,
     SYNC,
-    address,
-    bind,
-    bind_line,
 )
+from carbon.config import TABLES, Kind
+from carbon.settings import load
+from carbon.sockets import address, bind, listeners, open_all, warnings
 from render.cli import HTTP_PORT
 from storage.cli import CONFIG, DATA, is_store, one_line_errors
 
@@ -47,6 +49,10 @@ VERSION = "0.1.0"
 # command → the module that has it in COMMANDS: imported only when it is asked for, as numba alone takes half a second
 _WINGS = {
     "receive": "carbon.cli",
+    "relay": "carbon.cli",
+    "read": "carbon.cli",
+    "explain": "carbon.cli",
+    "top": "carbon.top",
     "send": "carbon.cli",
     "find": "storage.cli",
     "info": "storage.cli",
@@ -72,6 +78,7 @@ _SUMMARIES = {
     "delete": "Put series into the trash.",
     "du": "Show which branches take the space on the disk.",
     "dump": "Print all datapoints of a metric, archive by archive.",
+    "explain": "Say which rule decides what about a metric name.",
     "export": "Write the store in another program's format: whisper.",
     "expire": "Delete the series that were silent for too long.",
     "fetch": "Print a window's datapoints of the metrics that match.",
@@ -83,14 +90,17 @@ _SUMMARIES = {
     "purge": "Empty the trash.",
     "query": "Evaluate targets and print their datapoints.",
     "receive": "Run the receiver alone.",
+    "relay": "Pass metrics on to other servers.",
     "render": "Run the renderer alone.",
     "rename": "Give a series another name, with all its datapoints.",
     "restore": "Bring series back from the trash, or a whole snapshot.",
     "send": "Send metric lines to a server.",
     "snapshot": "Copy the store while it goes on being written.",
     "verify": "Check the store's checksums and name what is damaged.",
+    "top": "Watch a running server: rates, senders, rejects.",
     "trash": "List what was deleted and can be restored.",
 }
+_OF_THE_WRITER = (Kind.ADMIN, Kind.CARBONLINK)  # the listeners that ask it
 _STOP_S = 1.8  # what children get to finish after SIGTERM
 _PR_SET_PDEATHSIG = 1
 _BACKOFF_S = (0.1, 0.5, 2.0, 5.0)
@@ -144,9 +154,25 @@ def _reading_settings(command: click.Command) -> click.Command:
 
 
 def _take_settings(context: click.Context, parameter: click.Parameter, folder: Path | None) -> Path | None:
-    if folder is not None and (folder / "plumbago.toml").exists():
-        context.default_map = settings(folder / "plumbago.toml")
+    if folder is not None:
+        context.default_map = {**_of_carbon_conf(context, folder), **_of_file(folder)}
     return folder
+
+
+def _of_carbon_conf(context: click.Context, folder: Path) -> Mapping[str, Any]:
+    """What carbon.conf says for the options of a command that listens."""
+    if context.command.name not in ("serve", "receive", "relay") or not (folder / "carbon.conf").exists():
+        return {}
+    from storage.errors import InvalidConfig
+
+    try:
+        return load(folder, relay=context.command.name == "relay").options
+    except InvalidConfig as error:
+        raise _ConfigError(str(error)) from error
+
+
+def _of_file(folder: Path) -> Mapping[str, Any]:
+    return settings(folder / "plumbago.toml") if (folder / "plumbago.toml").exists() else {}
 
 
 def settings(path: Path) -> dict[str, Any]:
@@ -157,6 +183,8 @@ def settings(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise _ConfigError(f"{path}: {error}") from error
     options = {(p.name or "").replace("_", "-"): p for p in serve.params if p.name != "config"}
+    for key in (*TABLES, "listener"):
+        values.pop(key, None)  # the receiver's own: it reads and checks them
     for key, value in values.items():
         line = next((i for i, at in enumerate(text.splitlines(), 1) if at.strip().startswith(key)), 1)
         if key not in options:
@@ -176,6 +204,7 @@ def settings(path: Path) -> dict[str, Any]:
 @HOST
 @LINE_PORT
 @PICKLE_PORT
+@ADMIN_PORT
 @HTTP_PORT
 @COLLECT_HOST
 @SYNC
@@ -183,28 +212,37 @@ def settings(path: Path) -> dict[str, Any]:
 @BUFFER
 @MIGRATE
 @PACK_AFTER
+@RECEIVERS
 @one_line_errors
 def serve(
-    data: Path, config: Path | None, host: str, line_port: int, pickle_port: int, http_port: int,
-    collect_host: bool, sync: float, min_free: int, buffer: int, migrate: str,
-    pack_after: int | None,
+    data: Path, config: Path | None, host: str, line_port: int, pickle_port: int | None, admin_port: int | None,
+    http_port: int, collect_host: bool, sync: float, min_free: int, buffer: int, migrate: str,
+    pack_after: int | None, receivers: int,
 ) -> None:  # fmt: skip
     """Take metrics in and answer queries: receiver and renderer, supervised."""
-    line, udp = bind_line(host, line_port)
-    pickle, http = bind(host, pickle_port, "--pickle-port"), bind(host, http_port, "--http-port")
+    loaded = load(config)
+    wanted = listeners(loaded.settings, host, line_port, pickle_port, admin_port, off=loaded.off)
+    for warning in (*loaded.warnings, *warnings(wanted)):
+        click.echo(f"plumbago: {warning}", err=True)
+    bound = open_all(wanted)
+    http = bind(host, http_port, "--http-port")
     common = ["--data", str(data), *(["--config", str(config)] if config else [])]
     receive = ["receive", *common, "--collect-host" if collect_host else "--no-collect-host"]
     receive += ["--sync", "off" if sync == math.inf else str(sync)]
     receive += ["--min-free", "auto" if min_free == MIN_FREE_AUTO else str(min_free), "--buffer", str(buffer)]
     receive += ["--migrate", migrate, "--pack-after", "off" if pack_after is None else str(pack_after)]
+    receive += ["--host", host, "--receivers", str(receivers)]
+    sockets = {each.name: each.socket for each in bound}
+    shared = {
+        each.name: each.socket for each in bound if receivers and each.listener.kind not in _OF_THE_WRITER
+    }
+    own = {name: at for name, at in sockets.items() if name not in shared}
     children = [
-        Child(
-            "receiver", receive, {"line": line, "udp": udp, "pickle": pickle}, makes_store=not is_store(data)
-        ),
+        Child("receiver", receive, own, makes_store=not is_store(data)),
+        *(Child(f"reader {i}", ["read", *common, "--host", host], shared) for i in range(1, receivers + 1)),
         Child("renderer", ["render", *common], {"http": http}),
     ]
-    sockets = {name: at for child in children for name, at in child.sockets.items()}
-    addresses = " ".join(f"{name}={address(at)}" for name, at in sockets.items())
+    addresses = " ".join(f"{name}={address(at)}" for name, at in {**sockets, "http": http}.items())
     ready = f"plumbago ready {addresses} data={data}"
     sys.exit(Supervisor(children, lambda: click.echo(ready)).run())
 
@@ -219,7 +257,7 @@ def _end_with_parent() -> None:
 
 @dataclass
 class Child:
-    """One of the wings' processes: its arguments, and the sockets it is handed as `--<name>-fd N`."""
+    """One of the wings' processes: its arguments, and the sockets it is handed as `--fd NAME=N`."""
 
     name: str
     arguments: list[str]
@@ -234,7 +272,7 @@ class Child:
     def start(self) -> None:
         self.ready, tell = os.pipe()
         handed = {name: at.fileno() for name, at in self.sockets.items()}
-        options = [text for name, fd in handed.items() for text in (f"--{name}-fd", str(fd))]
+        options = [text for name, fd in handed.items() for text in ("--fd", f"{name}={fd}")]
         command = [sys.executable, "-m", "plumbago", *self.arguments, *options, "--ready-fd", str(tell)]
         self.process = subprocess.Popen(
             command, pass_fds=(*handed.values(), tell), start_new_session=True, preexec_fn=_end_with_parent

@@ -18,6 +18,9 @@ from benchmarks.workbench import Workbench
 # find and start share a store of a million names: the second finds what the first has made
 QUESTIONS = (
     "receive",
+    "wire",
+    "readers",
+    "relay",
     "kernel",
     "storage",
     "durability",

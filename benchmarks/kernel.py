@@ -62,6 +62,11 @@ class _Numbered:
     def why_refused(self, name: str) -> str:
         return ""
 
+    def known(
+        self, text: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int32]:
+        return np.full(len(starts), -1, np.int32)
+
     def series_of(
         self, text: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.int32]:

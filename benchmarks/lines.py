@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import threading
 import time
@@ -26,18 +27,24 @@ class Lines(NamedTuple):
     values: list[float]  # of each name in the last round
 
 
-def make_lines(paths: list[str], timestamps: list[int], *, connections: int = 4) -> Lines:
-    """A line for each name and timestamp; each connection has names of its own."""
+def make_lines(
+    paths: list[str], timestamps: list[int], *, connections: int = 4, shuffled: bool = False
+) -> Lines:
+    """A line for each name and timestamp; each connection has names of its own, `shuffled`: in any order each round."""
     share = -(-len(paths) // connections)
     parts = [[path.encode() for path in paths[at : at + share]] for at in range(0, len(paths), share)]
-    buffers = [b"".join(_round(part, timestamp) for timestamp in timestamps) for part in parts]
+    chance = random.Random(1) if shuffled else None
+    buffers = [b"".join(_round(part, timestamp, chance) for timestamp in timestamps) for part in parts]
     last = [value for part in parts for value in islice(cycle(_values(timestamps[-1])), len(part))]
     return Lines(buffers, len(paths) * len(timestamps), timestamps[-1], last)
 
 
-def _round(paths: list[bytes], timestamp: int) -> bytes:
+def _round(paths: list[bytes], timestamp: int, chance: random.Random | None = None) -> bytes:
     tails = [f" {value} {timestamp}\n".encode() for value in _values(timestamp)]
-    return b"".join([path + tail for path, tail in zip(paths, cycle(tails), strict=False)])
+    lines = [path + tail for path, tail in zip(paths, cycle(tails), strict=False)]
+    if chance is not None:
+        chance.shuffle(lines)
+    return b"".join(lines)
 
 
 def _values(timestamp: int) -> list[float]:
@@ -48,6 +55,7 @@ class Receiver(Protocol):
     """What takes lines in: a Server or the peers' CarbonCache."""
 
     line_port: int
+    pickle_port: int
 
     def has(self, names: list[str], timestamp: int, values: list[float]) -> bool: ...
     def settle(self, names: list[str]) -> None: ...
@@ -70,12 +78,16 @@ class Taken(NamedTuple):
         return self.cpu_s / self.points * 1e6
 
 
-def take(receiver: Receiver, names: list[str], lines: Lines) -> Taken:
-    """Send lines over as many connections as there are buffers, until a sample of the last is queryable."""
+def take(
+    receiver: Receiver, names: list[str], lines: Lines, *, port: int | None = None, piece: int = 1 << 16
+) -> Taken:
+    """Send lines over as many connections as there are buffers, in writes of `piece` bytes, until a sample of the last
+    is queryable.
+    """
     some = sorted({*range(0, len(names), max(1, len(names) // _SAMPLE)), len(names) - 1})
     wanted = [names[i] for i in some], lines.last, [lines.values[i] for i in some]
     cpu, started = receiver.cpu_s(), time.perf_counter()
-    with _sending(receiver.line_port, lines.buffers):
+    with _sending(port or receiver.line_port, lines.buffers, piece):
         _wait_until(lambda: receiver.has(*wanted))
         wall = time.perf_counter() - started
     receiver.settle(names)
@@ -83,10 +95,11 @@ def take(receiver: Receiver, names: list[str], lines: Lines) -> Taken:
 
 
 @contextlib.contextmanager
-def _sending(port: int, buffers: list[bytes]) -> Iterator[None]:
+def _sending(port: int, buffers: list[bytes], piece: int) -> Iterator[None]:
     def send(buffer: bytes) -> None:
         with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(buffer)
+            for at in range(0, len(buffer), piece):
+                connection.sendall(buffer[at : at + piece])
 
     threads = [threading.Thread(target=send, args=(buffer,), daemon=True) for buffer in buffers]
     for thread in threads:

@@ -117,8 +117,8 @@ class CarbonCache:
 
     def __init__(self, python: Path, folder: Path) -> None:
         (folder / "conf").mkdir(parents=True)
-        ports = dict(zip(("line", "pickle", "query"), _free_ports(3), strict=True))
-        self.line_port, self._query_port = ports["line"], ports["query"]
+        ports = dict(zip(("line", "pickle", "query"), free_ports(3), strict=True))
+        self.line_port, self.pickle_port, self._query_port = ports["line"], ports["pickle"], ports["query"]
         self._whisper = folder / "storage/whisper"
         (folder / "conf/carbon.conf").write_text(_CONFIG.format(**ports))
         (folder / "conf/storage-schemas.conf").write_text(_SCHEMAS)
@@ -200,7 +200,7 @@ class CarbonCache:
         return float(times.user + times.system)
 
 
-def _free_ports(how_many: int) -> list[int]:
+def free_ports(how_many: int) -> list[int]:
     """Ports that were free a moment ago: carbon takes numbers only."""
     with ExitStack() as held:
         free = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(how_many)]

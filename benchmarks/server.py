@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import select
@@ -22,7 +23,8 @@ from benchmarks.workbench import STEP_S
 from storage.store import Store
 
 _READY_S = 180.0  # the first start ever compiles the kernels
-_READY = re.compile(r"plumbago ready line=\S+:(\d+) .* http=\S+:(\d+) data=")
+_READY = re.compile(r"plumbago ready (?P<ports>.*) data=")
+_PORT = re.compile(r"(\w+)=\S*:(\d+)")
 
 
 class Memory(NamedTuple):
@@ -39,7 +41,17 @@ class Server:
 
     def __init__(self, data: Path, *options: str) -> None:
         command = [sys.executable, "-m", "plumbago", "serve", "--data", str(data)]
-        command += ["--line-port", "0", "--pickle-port", "0", "--http-port", "0", *options]
+        command += [
+            "--line-port",
+            "0",
+            "--pickle-port",
+            "0",
+            "--admin-port",
+            "0",
+            "--http-port",
+            "0",
+            *options,
+        ]
         started = time.perf_counter()
         self._process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         heard = select.select([self._process.stdout], [], [], _READY_S)[0]
@@ -50,8 +62,9 @@ class Server:
                 f"the server ended, or was not ready within {_READY_S:.0f} s; what it said is above"
             )
         self.ready_s = time.perf_counter() - started
-        self.line_port = int(ready[1])
-        self._http = http.client.HTTPConnection("127.0.0.1", int(ready[2]), timeout=60)
+        ports = {name: int(port) for name, port in _PORT.findall(ready["ports"])}
+        self.line_port, self.pickle_port, self._admin_port = ports["line"], ports["pickle"], ports["admin"]
+        self._http = http.client.HTTPConnection("127.0.0.1", ports["http"], timeout=60)
         self._store = Store(data, writable=False)  # as a renderer has it
         self._series: dict[str, int] = {}
 
@@ -79,6 +92,14 @@ class Server:
         if answer.status != 200:
             raise RuntimeError(f"{path}: {answer.status} {body[:300]!r}")
         return body
+
+    def admin(self, path: str) -> bytes:
+        """What the receiver tells of itself."""
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", self._admin_port, timeout=60)
+        ) as asked:
+            asked.request("GET", path)
+            return asked.getresponse().read()
 
     def has(self, names: list[str], timestamp: int, values: list[float]) -> bool:
         """Whether a reader beside the server sees these datapoints."""

@@ -1,4 +1,4 @@
-"""plumbago receive · send"""
+"""plumbago receive · relay · explain · send"""
 
 from __future__ import annotations
 
@@ -6,33 +6,51 @@ import faulthandler
 import logging
 import math
 import os
-import re
+import resource
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from carbon.config import Listener, age_of, size_of
+from carbon.settings import Loaded, load
+from carbon.sockets import Bound, address, listeners, open_all, warnings
 from storage.cli import CONFIG, DATA, one_line_errors
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from carbon.run import Process
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
-def port_option(name: str, default: int, what: str) -> Callable[[Command], Command]:
+class _Port(click.ParamType):  # type: ignore[type-arg]  # generic to mypy, not to older clicks
+    """A port, 0 = any that is free; off → None."""
+
+    name = "PORT|off"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value == "off":
+            return None
+        text = str(value)
+        if not text.isdecimal() or int(text) > 65535:
+            self.fail(f"{value!r} is no port from 0 to 65535, nor off", param, ctx)
+        return int(text)
+
+
+def port_option(
+    name: str, default: int, what: str, *, may_be_off: bool = False
+) -> Callable[[Command], Command]:
     """An option --<name>-port."""
-    variable = f"PLUMBAGO_{name.upper()}_PORT"
     return click.option(
         f"--{name}-port",
-        type=click.IntRange(0, 65535),
+        type=_Port() if may_be_off else click.IntRange(0, 65535),
         default=default,
         show_default=True,
-        envvar=variable,
+        envvar=f"PLUMBAGO_{name.upper()}_PORT",
         help=what,
     )
 
@@ -41,7 +59,10 @@ HOST = click.option(
     "--host", default="127.0.0.1", show_default=True, envvar="PLUMBAGO_HOST", help="Address to listen on."
 )
 LINE_PORT = port_option("line", 2003, "Metric lines, TCP and UDP; 0 = any free port.")
-PICKLE_PORT = port_option("pickle", 2004, "Pickled metrics, TCP.")
+PICKLE_PORT = port_option("pickle", 2004, "Pickled metrics, TCP.", may_be_off=True)
+ADMIN_PORT = port_option(
+    "admin", 2007, "HTTP: lines by POST /metrics/ingest, GET /metrics, GET /health.", may_be_off=True
+)
 COLLECT_HOST = click.option(
     "--collect-host/--no-collect-host",
     default=False,
@@ -89,17 +110,14 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic to mypy, not 
         self.name = "|".join(["SIZE", *words])
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        text = str(value)
-        found = _SIZE.fullmatch(text)
-        if text in self._words:
-            return self._words[text]
-        if found is None:
-            self.fail(f"{text!r} is no size such as 1048576, 512K, 64M or 2G", param, ctx)
-        return int(found[1]) << _SHIFTS[found[2].upper()]
+        if str(value) in self._words:
+            return self._words[str(value)]
+        try:
+            return size_of(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-_SIZE = re.compile(r"(\d+)([KMG]?)(?:i?B)?", re.IGNORECASE)
-_SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30}
 MIN_FREE_AUTO = -1
 
 MIN_FREE = click.option(
@@ -126,16 +144,13 @@ class _Age(click.ParamType):  # type: ignore[type-arg]  # generic to mypy, not t
     name = "AGE|off"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        text = str(value)
-        if text == "off":
+        if value == "off":
             return None
-        if (found := _AGE.fullmatch(text)) is None:
-            self.fail(f"{text!r} is no age such as 0, 90s, 12h or 1d, nor off", param, ctx)
-        return int(found[1]) * _UNITS_S[found[2]]
+        try:
+            return age_of(value)
+        except ValueError as error:
+            self.fail(f"{error}, nor off", param, ctx)
 
-
-_AGE = re.compile(r"(\d+)([smhdw]?)")
-_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 PACK_AFTER = click.option(
     "--pack-after",
@@ -143,7 +158,7 @@ PACK_AFTER = click.option(
     default="1d",
     show_default=True,
     envvar="PLUMBAGO_PACK_AFTER",
-    help="Compress blocks that are so old: an eighth of the space, read at half the speed.",
+    help="Compress blocks that are so old: an eighth of the space, read at half the speed or better.",
 )
 MIGRATE = click.option(
     "--migrate",
@@ -155,123 +170,213 @@ MIGRATE = click.option(
 )
 
 
+RECEIVERS = click.option(
+    "--receivers",
+    type=click.IntRange(0, 64),
+    default=0,
+    show_default=True,
+    envvar="PLUMBAGO_RECEIVERS",
+    help="Processes that read senders, for `serve`, before the one that stores; 0 = that one reads them itself.",
+)
+
+
+class _Handed(click.ParamType):  # type: ignore[type-arg]  # generic to mypy, not to older clicks
+    """NAME=FD: a listener's socket, made by the process that started this one."""
+
+    name = "NAME=FD"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        name, _, number = str(value).partition("=")
+        if not name or not number.isdecimal():
+            self.fail(f"{value!r} is no NAME=FD", param, ctx)
+        return name, int(number)
+
+
+FD = click.option("--fd", "handed", type=_Handed(), multiple=True, hidden=True)
+READY_FD = click.option("--ready-fd", type=int, hidden=True)
+
+
 @click.command()
 @DATA
 @CONFIG
 @HOST
 @LINE_PORT
 @PICKLE_PORT
+@ADMIN_PORT
 @COLLECT_HOST
 @SYNC
 @MIN_FREE
 @BUFFER
 @MIGRATE
 @PACK_AFTER
-@click.option("--line-fd", type=int, hidden=True)
-@click.option("--udp-fd", type=int, hidden=True)
-@click.option("--pickle-fd", type=int, hidden=True)
-@click.option("--ready-fd", type=int, hidden=True)
+@RECEIVERS
+@FD
+@READY_FD
 @one_line_errors
 def receive(
-    data: Path, config: Path | None, host: str, line_port: int, pickle_port: int, collect_host: bool, sync: float,
-    min_free: int, buffer: int, migrate: str, pack_after: int | None,
-    line_fd: int | None, udp_fd: int | None, pickle_fd: int | None, ready_fd: int | None,
+    data: Path, config: Path | None, host: str, line_port: int, pickle_port: int | None, admin_port: int | None,
+    collect_host: bool, sync: float, min_free: int, buffer: int, migrate: str, pack_after: int | None,
+    receivers: int, handed: tuple[tuple[str, int], ...], ready_fd: int | None,
 ) -> None:  # fmt: skip
     """Run the receiver alone: take metrics in and store them."""
+    _begin()
+    loaded = load(config)
+    settings = loaded.settings
+    if ready_fd is None:
+        if receivers:
+            raise click.UsageError("--receivers is for `plumbago serve`, which starts them")
+        _tell(loaded)
+    wanted = listeners(settings, host, line_port, pickle_port, admin_port, off=loaded.off)
+    bound = _bound(wanted, dict(handed) if ready_fd is not None else None)
+
+    from carbon.service import Receiver
+    from storage.room import Floor
     from storage.schema import Rules
     from storage.store import Store
 
-    faulthandler.enable()  # a mapped page that the disk cannot give is a SIGBUS: say where, instead of nothing
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    if line_fd is not None and udp_fd is not None and pickle_fd is not None:
-        line, udp, pickle = (socket.socket(fileno=fd) for fd in (line_fd, udp_fd, pickle_fd))
-    else:
-        line, udp = bind_line(host, line_port)
-        pickle = bind(host, pickle_port, "--pickle-port")
-    _run(
-        Store(data, Rules.load(config), durable=sync != math.inf, pack_after=pack_after),
-        config,
-        {"line": line, "udp": udp, "pickle": pickle},
-        collect_host,
-        sync,
-        min_free,
-        buffer,
-        migrate,
-        ready_fd,
-    )
-
-
-def _run(
-    store: Store,
-    config: Path | None,
-    sockets: dict[str, socket.socket],
-    collect_host: bool,
-    sync: float,
-    min_free: int,
-    buffer: int,
-    migrate: str,
-    ready_fd: int | None,
-) -> None:
-    from carbon.service import Receiver, run
-    from storage.room import Floor
-
+    store = Store(data, Rules.load(config), durable=sync != math.inf, pack_after=pack_after)
     receiver = Receiver(
         store,
         config,
-        sockets,
+        bound,
+        settings=settings,
+        data=data,
         collect_host=collect_host,
         sync_s=None if sync == math.inf else sync,
         floor=Floor(None if min_free == MIN_FREE_AUTO else min_free),
         buffer_bytes=buffer,
         migrate=migrate,
+        readers=receivers > 0,
     )
-    ports = " ".join(f"{name}={address(at)}" for name, at in sockets.items())
+    _run(receiver, bound, f" data={store.folder}", ready_fd)
+
+
+@click.command()
+@DATA
+@CONFIG
+@HOST
+@LINE_PORT
+@PICKLE_PORT
+@ADMIN_PORT
+@COLLECT_HOST
+@one_line_errors
+def relay(
+    data: Path, config: Path | None, host: str, line_port: int, pickle_port: int | None, admin_port: int | None,
+    collect_host: bool,
+) -> None:  # fmt: skip
+    """Take metrics in and pass them on to other servers, by [relay] of plumbago.toml; only the spool is stored."""
+    _begin()
+    loaded = load(config, relay=True)
+    settings = loaded.settings
+    if not settings.relay.destinations:
+        raise click.UsageError("neither [relay] of plumbago.toml nor that of carbon.conf names destinations")
+    _tell(loaded)
+    bound = _bound(listeners(settings, host, line_port, pickle_port, admin_port, off=loaded.off), None)
+
+    from carbon.service import Receiver
+
+    data.mkdir(parents=True, exist_ok=True)
+    receiver = Receiver(None, config, bound, settings=settings, data=data, collect_host=collect_host)
+    _run(receiver, bound, f" relay to {', '.join(settings.relay.destinations)}", None)
+
+
+@click.command(hidden=True)
+@DATA
+@CONFIG
+@HOST
+@FD
+@READY_FD
+@one_line_errors
+def read(
+    data: Path, config: Path | None, host: str, handed: tuple[tuple[str, int], ...], ready_fd: int | None
+) -> None:
+    """Read senders for the writer of a data folder: started by serve --receivers."""
+    _begin()
+    loaded = load(config)
+    settings = loaded.settings
+    bound = _bound(listeners(settings, host, 0, 0, None, off=loaded.off), dict(handed))
+
+    from carbon.reading import ReaderProcess
+
+    _run(ReaderProcess(bound, settings, data), bound, "", ready_fd)
+
+
+def _begin() -> None:
+    """Log to stderr; have as many descriptors as may be: connections and files of the store."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    faulthandler.enable()  # a mapped page that the disk cannot give is a SIGBUS: say where, instead of nothing
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+
+
+def _tell(loaded: Loaded) -> None:
+    for warning in loaded.warnings:
+        logging.getLogger(__name__).warning("%s", warning)
+
+
+def _bound(wanted: Sequence[Listener], handed: Mapping[str, int] | None) -> list[Bound]:
+    """The listeners' sockets: those that were handed over, or new ones."""
+    if handed is not None:
+        return [
+            Bound(each, socket.socket(fileno=handed[each.name])) for each in wanted if each.name in handed
+        ]
+    for warning in warnings(wanted):
+        logging.getLogger(__name__).warning("%s", warning)
+    return open_all(wanted)
+
+
+def _run(process: Process, bound: Sequence[Bound], what: str, ready_fd: int | None) -> None:
+    from carbon.run import run
+
+    ports = " ".join(f"{each.name}={address(each.socket)}" for each in bound)
 
     def ready() -> None:
         if ready_fd is None:
-            click.echo(f"plumbago ready {ports} data={store.folder}")
+            click.echo(f"plumbago ready {ports}{what}")
         else:
             os.write(ready_fd, f"{ports}\n".encode())
             os.close(ready_fd)
 
-    if status := run(receiver, ready):
+    if status := run(process, ready):
         sys.exit(status)
 
 
-def bind(host: str, port: int, option: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-    """A socket bound to the port, listening if it is a stream; OSError says which option to change."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, kind)
-    try:
-        if kind == socket.SOCK_STREAM:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        if kind == socket.SOCK_STREAM:
-            bound.listen(1024)
-        bound.setblocking(False)
-    except OSError as error:
-        bound.close()
-        choose = f"choose another with {option}, or 0 for any free port"
-        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}): {choose}") from error
-    return bound
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@CONFIG
+@one_line_errors
+def explain(names: tuple[str, ...], config: Path | None) -> None:
+    """Say which rule decides what about a metric name: filters, rewriting, aggregates, relaying, storage.
 
+    Example: plumbago explain servers.web1.cpu --config /etc/plumbago
+    """
+    from carbon.rules.ruleset import RuleSet
+    from storage import naming
+    from storage.schema import Rules
 
-def bind_line(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """TCP and UDP on one number; with port 0, on one that is free for both."""
-    for _ in range(20):
-        tcp = bind(host, port, "--line-port")
-        try:
-            return tcp, bind(host, tcp.getsockname()[1], "--line-port", socket.SOCK_DGRAM)
-        except OSError:
-            tcp.close()
-            if port:
-                raise
-    raise OSError("no port number is free for both TCP and UDP")
-
-
-def address(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    settings = load(config).settings
+    relaying = settings.relay
+    rules = RuleSet.load(
+        config,
+        forward_all=settings.aggregator.forward_all,
+        relay=bool(relaying.destinations) and relaying.method == "rules",
+    )
+    schemas = Rules.load(config)
+    for name in names:
+        canonical = naming.canonical(name)
+        click.echo(f"{canonical}:")
+        for line in rules.explain(canonical):
+            click.echo(f"  {line}")
+        stored = rules.decide([canonical])[0].name
+        if stored is not None:
+            kept = schemas.decide(stored)
+            click.echo(f"  {kept.retention_rule}: kept as {kept.schema.retention}")
+            click.echo(
+                f"  {kept.aggregation_rule}: rolled up by {kept.schema.aggregation}, "
+                f"xFilesFactor {kept.schema.x_files_factor:g}"
+            )
 
 
 @click.command()
@@ -323,4 +428,4 @@ def _chunks(lines: Iterable[str]) -> Iterator[tuple[bytes, int]]:
         yield "".join(piece).encode(), len(piece)
 
 
-COMMANDS = [receive, send]
+COMMANDS = [receive, relay, read, explain, send]

@@ -331,24 +331,34 @@ class ControlFactory(Factory):
 
 
 def listen(reactor: Any, data: Path, queue: JobQueue, answers: Answers = NO_ANSWERS) -> Callable[[], None]:
-    """Listen on the data folder's control socket, for this user alone; gives what stops that.
+    """Listen on the data folder's control socket; gives what stops that."""
+    try:
+        return listen_in(reactor, data, SOCKET, ControlFactory(reactor, queue, answers))
+    except CannotListenError as error:
+        why = f"{data / SOCKET} cannot be made ({error.socketError})"
+        _log.warning("%s: commands that write must wait until the server stops", why)
+        return lambda: None
+
+
+def listen_in(reactor: Any, data: Path, name: str, factory: Factory) -> Callable[[], None]:
+    """Listen on a socket in the data folder, for this user alone; gives what stops that. Raises CannotListenError.
 
     Whoever calls this has the store's lock, so a socket that is there was left by a server that is gone.
     """
-    path = data / SOCKET
+    path = data / name
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()
     opened = ExitStack()
-    address = opened.enter_context(socket_address(data))  # open to the end: Twisted removes the socket by it
+    address = opened.enter_context(
+        socket_address(data, name=name)
+    )  # open to the end: Twisted removes the socket by it
     before = os.umask(0o177)  # from the first moment on: a chmod would come too late
     try:
-        port = reactor.listenUNIX(address, ControlFactory(reactor, queue, answers), mode=0o600)
-    except CannotListenError as error:
+        port = reactor.listenUNIX(address, factory, mode=0o600)
+    except CannotListenError:
         opened.close()
-        why = f"{path} cannot be made ({error.socketError})"
-        _log.warning("%s: commands that write must wait until the server stops", why)
-        return lambda: None
+        raise
     finally:
         os.umask(before)
 

@@ -1,4 +1,9 @@
-"""Where every listener's datapoints meet: ids → series → the store; what is refused is counted by reason.
+"""Where every listener's datapoints meet: rules, then the store, the relay and the aggregator; what is refused is
+counted by reason.
+
+    received = committed + only_aggregated + only_relayed + waiting + those of `rejected` that were refused here
+
+and what was sent is what was received and what a reader has rejected.
 
 While the disk is full, batches wait in the backlog and are stored in their order when there is room again: to append
 a batch once more does no harm. When the disk fails the intake is read-only until the process is started again.
@@ -16,9 +21,11 @@ from typing import Protocol
 
 import numpy as np
 
-from carbon.backlog import BUFFER_BYTES, Backlog
+from carbon.backlog import BUFFER_BYTES, FULL, Backlog
+from carbon.gates import Gates
 from carbon.names import Ids, Integers, NameTable, Refusal
-from carbon.protocols.line import Batch, Floats
+from carbon.protocols.reader import Batch, Floats
+from carbon.ruled import Fed, Ruled
 from carbon.stats import Stats
 from storage.room import Floor, Room, is_failing, is_full, os_error, room
 from storage.store import Dropped
@@ -30,8 +37,11 @@ _DROPPED = {
     "too_far_ahead": "timestamp too far in the future",
     "not_a_number": "value is NaN",
 }
+_NONE_DROPPED = Dropped(0, 0, 0)
+_NONE_REFUSED: Sequence[Refusal] = ()
 _SLICE_S = 0.05  # of the reactor's time at once, for what waits
 _REMIND_S = 600.0
+_LOOK_S = 1.0  # between two looks at how late datapoints are
 
 
 class Held(Enum):
@@ -39,6 +49,11 @@ class Held(Enum):
 
     FULL = "full"  # goes on by itself
     FAILED = "failed"  # until the next start
+
+
+AGGREGATOR = "aggregator"  # as a listener: what comes from it has gone through the rules
+OURSELVES = "self"  # as a listener: our own measurements
+_ENDING, _FAILING = "the receiver ends", "the disk fails"
 
 
 class Sink(Protocol):
@@ -52,8 +67,33 @@ class Sink(Protocol):
     def distrust(self) -> None: ...
 
 
+class Elsewhere:
+    """No store: all is relayed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder  # of the spool
+
+    def append(self, series: Ids, timestamps: Integers, values: Floats, now: int) -> Dropped:
+        raise AssertionError("no name has a series without a store")
+
+    def distrust(self) -> None:
+        pass
+
+
+class Onward(Protocol):
+    """What the intake needs of the relay."""
+
+    def send(
+        self, routes: Ids, ids: Ids, timestamps: Integers, values: Floats, *, urgent: bool = False
+    ) -> None: ...
+
+
 def _nothing() -> None:
     pass
+
+
+def _datapoints(refusals: Sequence[Refusal]) -> int:
+    return sum(refusal.datapoints for refusal in refusals)
 
 
 class Intake:
@@ -73,52 +113,94 @@ class Intake:
         buffer_bytes: int = BUFFER_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`sync` waits for the disk after every batch; `mend` does again what an error left undone in the store."""
-        self._store, self._names, self._stats, self.now = store, names, stats, now
+        """`names` are those that are stored and relayed.
+
+        `sync` waits for the disk after every batch; `mend` does again what an error left undone in the store.
+        """
+        self._store, self.names, self._stats, self.now = store, names, stats, now
         self._sync, self._mend = sync, mend
         self._floor, self._measure, self._clock = floor, measure, clock
-        self.backlog = Backlog(buffer_bytes, stats)
+        self.gates = Gates()
+        self.backlog = Backlog(buffer_bytes, stats, self.gates)
+        self.ruled: Ruled | None = None
+        self.relay: Onward | None = None
+        self.feed: Callable[[Fed], None] | None = None
         self.held: Held | None = None
         self._cause: OSError | None = None  # None = the floor was passed, nothing went wrong
         self._since = self._counted = self._said = 0.0
         self._waited = 0  # datapoints, since the hold began
+        self._looked = 0.0  # when the lag was looked at
 
     # --- datapoints ---
 
-    def accept(self, batch: Batch | None, listener: str) -> None:
-        """Store a batch's datapoints, or have them wait."""
+    def accept(self, batch: Batch | None, listener: str, source: str = "") -> None:
+        """Take a batch's datapoints, or have them wait; `source` is the sender's address."""
         if batch is None:
             return
         self._stats.received[listener] += len(batch.ids)
+        self._stats.sources.add(source, datapoints=len(batch.ids))
         if self.held is not None:
-            self._wait(batch, listener)
+            self._wait(batch, listener, source)
             return
         try:
-            self._take(batch, listener)
+            self._take(batch, listener, source)
         except (OSError, sqlite3.OperationalError) as error:
             self.trouble(error)
-            self._wait(batch, listener)
+            self._wait(batch, listener, source)
 
-    def _take(self, batch: Batch, listener: str) -> None:
-        """Store a batch; counted when all of it is done, as it comes again when it is not."""
-        stats, started = self._stats, time.perf_counter()
-        series = self._names.series_of(batch.ids)
-        refused = series < 0
-        refusals: list[Refusal] = []
-        if refused.any():
-            refusals = self._names.refusals(batch.ids[refused])
-            kept = ~refused
-            series, batch = series[kept], Batch(batch.ids[kept], batch.timestamps[kept], batch.values[kept])
-        dropped = self._store.append(series, batch.timestamps, batch.values, int(self.now()))
-        if self._sync is not None:
-            self._sync()
-        for refusal in refusals:
-            stats.reject(refusal.reason, refusal.datapoints, sample=refusal.sample, source=listener)
-        for reason, count in dropped._asdict().items():
-            stats.reject(_DROPPED[reason], count, source=listener)
-        stats.committed += len(series) - dropped.total
+    def _take(self, batch: Batch, listener: str, source: str) -> None:
+        """Counted, relayed and aggregated when it is stored, as a batch that cannot be comes again."""
+        came, stats = len(batch.ids), self._stats
+        fed, by_rules, by_names, dropped = None, _NONE_REFUSED, _NONE_REFUSED, _NONE_DROPPED
+        began = time.perf_counter()
+        if self.ruled is not None and listener != AGGREGATOR:
+            batch, fed, by_rules = self.ruled.apply(batch)
+        stored = batch
+        started = time.perf_counter()
+        series = self.names.series_of(batch.ids, source)
+        without = series < 0
+        if without.any():
+            by_names = self.names.refusals(batch.ids[without])
+            kept = ~without
+            stored = Batch(batch.ids[kept], batch.timestamps[kept], batch.values[kept])
+            series = series[kept]
+        if len(series):
+            dropped = self._store.append(series, stored.timestamps, stored.values, int(self.now()))
+            if self._sync is not None:
+                self._sync()
+        done = time.perf_counter()
+        stats.update_s += done - started
+        if done - self._looked >= _LOOK_S and len(series):
+            self._looked = done
+            stats.lag_s = max(0.0, self.now() - int(stored.timestamps.max()))
+        stats.stage_s["rules"] += started - began
+        stats.stage_s["store"] += done - started
         stats.updates += 1
-        stats.update_s += time.perf_counter() - started
+        stats.committed += len(series) - dropped.total
+        if len(series) < came:
+            stats.only_aggregated += came - len(batch.ids) - _datapoints(by_rules)
+            stats.only_relayed += len(batch.ids) - len(series) - _datapoints(by_names)
+            self._count([*by_rules, *by_names], listener, source)
+        if dropped.total:
+            for reason, count in dropped._asdict().items():
+                stats.reject(_DROPPED[reason], count, source=source, listener=listener)
+        self._pass_on(batch, fed, listener)
+        stats.stage_s["relay"] += time.perf_counter() - done
+
+    def _pass_on(self, batch: Batch, fed: Fed | None, listener: str) -> None:
+        if self.relay is not None and len(batch.ids):
+            self.relay.send(self.names.routes[batch.ids], *batch, urgent=listener == OURSELVES)
+        if fed is not None and self.feed is not None:
+            self.feed(fed)
+
+    def _count(self, refusals: Sequence[Refusal], listener: str, source: str) -> None:
+        for why, datapoints, sample in refusals:
+            self._stats.reject(why, datapoints, sample=sample, source=source, listener=listener)
+
+    def refuse(self, refusals: Sequence[Refusal], listener: str) -> None:
+        """Count what has come and cannot be taken."""
+        self._stats.received[listener] += _datapoints(refusals)
+        self._count(refusals, listener, "")
 
     def accept_columns(
         self, names: Sequence[bytes], timestamps: Sequence[float], values: Sequence[float], listener: str
@@ -126,7 +208,7 @@ class Intake:
         """Store datapoints whose names came as Python objects; a timestamp of -1 is now."""
         if not names:
             return
-        ids = self._names.ids_of(names)
+        ids = (self.names if self.ruled is None else self.ruled.incoming).ids_of(names)
         when = np.array(timestamps, np.float64)
         when[when == -1] = self.now()
         good = ids >= 0
@@ -198,15 +280,19 @@ class Intake:
         self._go_on()
         return False
 
+    def end(self) -> None:
+        """Read no more: what a stream has from here on is for the next receiver."""
+        self.gates.hold(_ENDING)
+
     def give_up(self) -> None:
         """The process ends: what waits is lost, counted and told."""
         lost = self.backlog.drop()
         if lost:
             _log.error("%d datapoints that waited for %s are lost", lost, self._store.folder)
 
-    def _wait(self, batch: Batch, listener: str) -> None:
+    def _wait(self, batch: Batch, listener: str, source: str) -> None:
         self._waited += len(batch.ids)
-        self.backlog.add(batch, listener)
+        self.backlog.add(batch, listener, source)
 
     def _hold(self, cause: OSError | None) -> None:
         self.held, self._cause = Held.FULL, cause
@@ -229,7 +315,7 @@ class Intake:
 
     def _go_on(self) -> None:
         self.held = None
-        self.backlog.resume()
+        self.gates.release(FULL)
         _log.warning(
             "%s is written again after %.1f s; %d datapoints waited",
             self._store.folder,
@@ -248,7 +334,7 @@ class Intake:
         self._stats.read_only = True
         self._stats.errors += 1
         self._store.distrust()
-        self.backlog.pause()
+        self.gates.hold(_FAILING)
         self._tell_failed()
 
     def _tell_failed(self) -> None:

@@ -53,14 +53,16 @@ def _one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
     "--host", default="127.0.0.1", show_default=True, envvar="PLUMBAGO_HOST", help="Address to listen on."
 )
 @HTTP_PORT
-@click.option("--http-fd", type=int, hidden=True)
+@click.option("--fd", "handed", hidden=True)  # http=N: a socket made by the process that started this one
 @click.option("--ready-fd", type=int, hidden=True)
 @_one_line_errors
 def render_command(
-    data: Path, config: Path | None, host: str, http_port: int, http_fd: int | None, ready_fd: int | None
+    data: Path, config: Path | None, host: str, http_port: int, handed: str | None, ready_fd: int | None
 ) -> None:
     """Run the renderer alone: answer Graphite's HTTP API from the store."""
-    listening = _listen(host, http_port) if http_fd is None else socket.socket(fileno=http_fd)
+    listening = (
+        _listen(host, http_port) if handed is None else socket.socket(fileno=int(handed.partition("=")[2]))
+    )
     address = _address(listening)
     import logging
 

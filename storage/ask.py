@@ -54,11 +54,11 @@ def run_job(
 
 
 @contextmanager
-def socket_address(data: Path) -> Iterator[str]:
-    """The socket's path by way of an open folder: a path of its own may be longer than an address can be (107)."""
+def socket_address(data: Path, *, name: str = SOCKET) -> Iterator[str]:
+    """A socket's path by way of the open data folder: a path of its own may be longer than an address can be (107)."""
     folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{folder}/{SOCKET}"
+        yield f"/proc/self/fd/{folder}/{name}"
     finally:
         os.close(folder)
 

@@ -317,7 +317,11 @@ class Store:
 
     def lookup(self, names: Sequence[str]) -> Series:
         """The series of these names, -1 where there is none; a name with a fault raises InvalidName."""
-        return self._register.find_all(*_laid(names))
+        return self.known(*_laid(names))
+
+    def known(self, text: Bytes, starts: Integers, stops: Integers) -> Series:
+        """The series of canonical names text[starts:stops], -1 where there is none."""
+        return self._register.find_all(text, starts, stops)
 
     def _create(self, names: list[str]) -> None:
         """Make series of new names, each with the schema that the rules decide."""

@@ -1,50 +1,46 @@
 """The pickle protocol, sans-IO: frames of a 4-byte length and a pickled list of (name, (timestamp, value)).
 
 The standard library's unpickler is never used: it imports and calls what a pickle names, and 9 bytes can make
-it allocate 2 GB (LONG_BINPUT, CPython gh-115952). This reader knows the opcodes that real picklers write for
-numbers, texts, lists and tuples in protocols 0 to 5, and refuses a frame that has any other. Its cost is
-bounded: an opcode makes at most one small object, and their number is limited by the frame's size.
+it allocate 2 GB (LONG_BINPUT, CPython gh-115952). The opcodes that real picklers write for numbers, texts, lists and
+tuples in protocols 0 to 5 are known, and a frame that has any other is refused. Its cost is bounded: an opcode makes at
+most one small object, and their number is limited by the frame's size.
 
 A frame of a list or tuple of pairs is read as carbon reads it: inner lists are as good as tuples; numbers may
 be texts (statsd and Dropwizard send '12.00'); what is no such item is counted and skipped.
+
+Frames of the usual opcodes are read by the kernel (pickle_kernel.py) without an object a datapoint; the machine here
+reads what that leaves, or says why it is refused.
 """
 
 from __future__ import annotations
 
 import codecs
-from collections import Counter
 from collections.abc import Callable
-from math import inf
 from struct import Struct
 from struct import error as StructError  # noqa: N812
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
+
+import numpy as np
 
 from carbon.errors import BadFrame
+from carbon.names import NameTable
+from carbon.protocols import pickle_kernel as kernel
+from carbon.protocols.pickle_kernel import DEPTH_MAX, OPCODES_PER_ITEM, TEXT_BYTES_MAX
+from carbon.protocols.reader import Batch, FrameReader, Rows, missing, rows_for
+from carbon.stats import Stats
 
 FRAME_BYTES_MAX = 1 << 20  # carbon: 1 MiB; go-carbon: 64 MiB; a relay sends frames of 500 points, 40 KiB
-TEXT_BYTES_MAX = 4096  # the longest metric name
-NUMBER_BYTES_MAX = 32  # of a number in a text; repr() of a float needs 24
 INTEGER_BYTES_MAX = 16  # of a number in LONG1 and LONG4
-DEPTH_MAX = 8  # open brackets (MARK); a list of pairs of pairs needs 3
 
 # How many opcodes a frame may have: one for so many bytes of the longest. A point is usually 8 opcodes in
 # 50 to 100 bytes, at the least (a name of before, integers) 7 in 13. The worst frames of 1 MiB then cost
 # 23 MB, and the time of 3 million plain calls of a function (0.1 to 0.2 s on a free core).
 BYTES_PER_OPCODE = 4
-OPCODES_PER_ITEM = 3  # at the least; items beyond are the same ones again and again
 
-_SEQUENCES = frozenset([list, tuple])
+_LARGE = 1 << 16  # bytes of a frame whose objects may take megabytes
+
 _LINE_BYTES_MAX = 4 * TEXT_BYTES_MAX + 2  # each byte may be written \xNN, in quotes
 _DIGITS_MAX = 41  # 16 bytes as decimals, a sign and the L of a long
-_TIMESTAMP_MAX = 1e11  # what lines may say, too; NaN and infinity are beyond
-
-# Why an item is skipped: keys of PickleReader.rejected, and the line protocol's words where it has them.
-BAD_ITEM: Final = "bad item"
-BAD_NAME: Final = "bad name"
-BAD_TIMESTAMP: Final = "bad timestamp"
-BAD_VALUE: Final = "bad value"
-NOT_A_NUMBER: Final = "value is NaN"
-INFINITE: Final = "value is infinite"
 
 _MALFORMED: Final = "pickle cut short or malformed"
 _FORBIDDEN: Final = "pickle of more than numbers and texts and lists and tuples"
@@ -53,106 +49,45 @@ _INTEGER_TOO_LONG: Final = f"pickled integer longer than {INTEGER_BYTES_MAX} byt
 _TOO_DEEP: Final = f"pickle nested deeper than {DEPTH_MAX}"
 
 
-class Columns(NamedTuple):
-    """Datapoints in columns of equal length: names as sent, epoch seconds, finite values."""
+class PickleReader(FrameReader):
+    """Reads one stream of pickled datapoints."""
 
-    names: list[bytes]
-    timestamps: list[float]
-    values: list[float]
+    sample = b"\0\0\0\x0c]U\x01aK\x01K\x01\x86\x86a."
 
-
-class PickleReader:
-    """Reads one stream. `feed` takes any split of it; `rejected` counts skipped items by reason."""
-
-    def __init__(self, *, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
-        self.rejected: Counter[str] = Counter()
+    def __init__(self, names: NameTable, stats: Stats, *, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
+        super().__init__(names, stats)
         self._frame_bytes_max = frame_bytes_max
-        self._buffer = bytearray()  # of a frame that is not whole yet
-        self._broken: str | None = None
+        self._opcodes_max = frame_bytes_max // BYTES_PER_OPCODE
 
-    def feed(self, data: bytes) -> Columns:
-        """The datapoints of the frames that `data` completes.
-
-        Raises BadFrame, which carries the datapoints of the frames before; every later call raises it again.
-        """
-        if self._broken is not None:
-            raise BadFrame(self._broken)
-        columns = Columns([], [], [])
-        try:
-            self._read_frames(data, columns)
-        except BadFrame as bad:
-            self._broken, self._buffer = bad.reason, bytearray()
-            bad.names, bad.timestamps, bad.values = columns
-            raise
-        return columns
-
-    def _read_frames(self, data: bytes, columns: Columns) -> None:
-        buffer = self._buffer
-        buffer += data
-        start = 0
-        while len(buffer) >= start + 4:
-            size = int.from_bytes(buffer[start : start + 4], "big")
-            if size > self._frame_bytes_max:
+    def _read(self, data: bytes, now: int, batches: list[Batch]) -> tuple[int, int]:
+        text, at, arrays = np.frombuffer(data, np.uint8), 0, self._arrays(len(data))
+        while True:
+            at, n, why = kernel.read_frames(text, at, self._opcodes_max, self._frame_bytes_max, now, *arrays)
+            self._gather(text, arrays[1], n, now, batches)
+            if why == kernel.TOO_LONG:
                 raise BadFrame(f"pickle frame longer than {self._frame_bytes_max} bytes")
-            stop = start + 4 + size
-            if stop > len(buffer):
-                break
-            self._read_frame(bytes(buffer[start + 4 : stop]), columns)
-            start = stop
-        del buffer[:start]
+            if why == kernel.PART:
+                return at, missing(data, at)
+            if why == kernel.ASK_PYTHON:
+                frame = data[at + 4 : at + 4 + int.from_bytes(data[at : at + 4], "big")]
+                if len(frame) > _LARGE:  # beside the objects of a bomb the arrays would be a second one
+                    del arrays
+                self._read_frame(frame, now, batches)
+                at += 4 + len(frame)
+                if len(frame) > _LARGE:
+                    arrays = self._arrays(len(data) - at)
 
-    def _read_frame(self, frame: bytes, columns: Columns) -> None:
-        opcodes_max = self._frame_bytes_max // BYTES_PER_OPCODE
-        payload = loads(frame, opcodes_max)
+    def _arrays(self, size: int) -> tuple[kernel.Machine, Rows]:
+        opcodes = min(size, self._opcodes_max)
+        return kernel.machine_for(opcodes), rows_for(opcodes)
+
+    def _read_frame(self, frame: bytes, now: int, batches: list[Batch]) -> None:
+        payload = loads(frame, self._opcodes_max)
         if not isinstance(payload, (list, tuple)):
             raise BadFrame("pickle that is no list")
-        if len(payload) > opcodes_max // OPCODES_PER_ITEM:
-            raise BadFrame(f"pickle of more than {opcodes_max // OPCODES_PER_ITEM} items")
-        self._take(payload, columns)
-
-    def _take(self, items: list[object] | tuple[object, ...], columns: Columns) -> None:
-        """Add the items' datapoints to the columns; count those that are none."""
-        names, timestamps, values = columns
-        for item in items:
-            datapoint = _datapoint(item)
-            if isinstance(datapoint, str):
-                self.rejected[datapoint] += 1
-                continue
-            name, timestamp, value = datapoint
-            names.append(name)
-            timestamps.append(timestamp)
-            values.append(value)
-
-
-def _datapoint(item: Any) -> tuple[bytes, float, float] | str:
-    """An item's name, timestamp and value, or why it is no datapoint. Looks no deeper."""
-    if type(item) not in _SEQUENCES or len(item) != 2:
-        return BAD_ITEM
-    name, point = item
-    if type(point) not in _SEQUENCES or len(point) != 2:
-        return BAD_ITEM
-    if type(name) is not bytes or not name:
-        return BAD_NAME
-    timestamp, value = _number(point[0]), _number(point[1])
-    if timestamp is None or not -_TIMESTAMP_MAX < timestamp < _TIMESTAMP_MAX:
-        return BAD_TIMESTAMP
-    if value is None:
-        return BAD_VALUE
-    if not -inf < value < inf:
-        return INFINITE if value == value else NOT_A_NUMBER
-    return name, timestamp, value
-
-
-def _number(number: object) -> float | None:
-    """A number, or the number that a text says; None if it is neither."""
-    if isinstance(number, (float, int)):
-        return float(number)
-    if not isinstance(number, bytes) or len(number) > NUMBER_BYTES_MAX:
-        return None
-    try:
-        return float(number)
-    except ValueError:
-        return None
+        if len(payload) > self._opcodes_max // OPCODES_PER_ITEM:
+            raise BadFrame(f"pickle of more than {self._opcodes_max // OPCODES_PER_ITEM} items")
+        self._take(payload, now, batches)
 
 
 def loads(data: bytes, opcodes_max: int) -> object:

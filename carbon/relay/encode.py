@@ -6,7 +6,6 @@ a pickle has the eight bytes themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -49,11 +48,22 @@ class Format(StrEnum):
     PICKLE = "pickle"
 
 
-def encode(form: Format, names: Names, ids: Ids, timestamps: Integers, values: Floats) -> bytes:
-    """All datapoints in their order, in whole lines or frames; empty for none."""
+def encode(
+    form: Format,
+    names: Names,
+    ids: Ids,
+    timestamps: Integers,
+    values: Floats,
+    *,
+    datapoints_max: int = FRAME_DATAPOINTS_MAX,
+) -> bytes:
+    """All datapoints in their order, in whole lines, or frames of datapoints_max at most; empty for none."""
     if not len(ids):
         return b""
-    return _ENCODERS[form](names.blob, names.offsets, ids, timestamps, values)
+    columns = (names.blob, names.offsets, ids, timestamps, values)
+    if form is Format.LINE:
+        return encode_lines(*columns)
+    return encode_pickle(*columns, datapoints_max=datapoints_max)
 
 
 def encode_lines(blob: Bytes, offsets: Integers, ids: Ids, timestamps: Integers, values: Floats) -> bytes:
@@ -89,9 +99,3 @@ def _contiguous(
         np.require(timestamps, np.int64, ["C", "W"]),
         np.require(values, np.float64, ["C", "W"]).view(np.uint64),
     )
-
-
-_ENCODERS: dict[Format, Callable[[Bytes, Integers, Ids, Integers, Floats], bytes]] = {
-    Format.LINE: encode_lines,
-    Format.PICKLE: encode_pickle,
-}

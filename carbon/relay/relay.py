@@ -20,7 +20,7 @@ from carbon.relay import encode_kernels as kernels
 from carbon.relay.client import Client, Limits
 from carbon.relay.connection import Clock, Connect, over_tcp, over_tls
 from carbon.relay.destination import Destination
-from carbon.relay.encode import Chunk, Floats, Format, Ids, Integers, Names, encode
+from carbon.relay.encode import FRAME_DATAPOINTS_MAX, Chunk, Floats, Format, Ids, Integers, Names, encode
 from carbon.relay.router import NOWHERE, RouteIds, Router
 from carbon.relay.spool import SPOOL_BYTES_MAX, Spool, other_spools, spool_folder
 
@@ -38,6 +38,7 @@ class RelayOptions:
     tls: bool = False  # carbon's DESTINATION_TRANSPORT = ssl
     authorities: Path | None = None  # a PEM file, DESTINATION_SSL_CA; None = the system's
     pool: bool = False  # DESTINATION_POOL_REPLICAS: of the clients of one port, that with the shortest queue
+    message_max: int = FRAME_DATAPOINTS_MAX  # datapoints of one pickle
     limits: Limits = field(default_factory=Limits)
     spool_bytes_max: int = SPOOL_BYTES_MAX  # a destination; 0 = no spool
 
@@ -75,6 +76,7 @@ class Relay:
         spool cannot be made.
         """
         self._router, self._names, self._form = router, names, options.form
+        self._message_max = options.message_max
         self._on_full, self._on_room = on_full, on_room
         self._full = 0  # queues
         self.unrouted = 0  # datapoints that no destination is to have
@@ -123,7 +125,8 @@ class Relay:
             if route == NOWHERE:
                 self.unrouted += len(rows)
                 continue
-            data = encode(self._form, self._names, ids[rows], timestamps[rows], values[rows])
+            columns = ids[rows], timestamps[rows], values[rows]
+            data = encode(self._form, self._names, *columns, datapoints_max=self._message_max)
             self._offer(self._router.sets[route], Chunk(data, len(rows)), urgent=urgent)
 
     def _offer(self, destinations: Sequence[int], chunk: Chunk, *, urgent: bool) -> None:

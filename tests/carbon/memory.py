@@ -7,6 +7,10 @@ import numpy.typing as npt
 
 from storage.register import Moved
 
+Bytes = npt.NDArray[np.uint8]
+Integers = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.int32]
+
 
 class MemorySeries:
     """Gives each canonical name the next series."""
@@ -15,17 +19,19 @@ class MemorySeries:
 
     def __init__(self) -> None:
         self.names: list[bytes] = []
+        self._series: dict[bytes, int] = {}
 
-    def series_of(
-        self, text: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int32]:
-        series = []
-        for start, stop in zip(starts, stops, strict=True):
-            name = text[start:stop].tobytes()
-            if name not in self.names:
-                self.names.append(name)
-            series.append(self.names.index(name))
-        return np.array(series, np.int32)
+    def known(self, text: Bytes, starts: Integers, stops: Integers) -> Ids:
+        return np.array([self._series.get(name, -1) for name in names_in(text, starts, stops)], np.int32)
+
+    def series_of(self, text: Bytes, starts: Integers, stops: Integers) -> Ids:
+        return np.array([self.make(name) for name in names_in(text, starts, stops)], np.int32)
+
+    def make(self, name: bytes) -> int:
+        if name not in self._series:
+            self._series[name] = len(self.names)
+            self.names.append(name)
+        return self._series[name]
 
     def moved(self, since: int) -> Moved:
         nothing = np.empty(0, np.int32)
@@ -33,3 +39,7 @@ class MemorySeries:
 
     def why_refused(self, name: str) -> str:
         return ""
+
+
+def names_in(text: Bytes, starts: Integers, stops: Integers) -> list[bytes]:
+    return [text[start:stop].tobytes() for start, stop in zip(starts, stops, strict=True)]

@@ -42,7 +42,7 @@ class House:
 def test_sent_is_stored_and_refused_by_reason(tmp_path: Path) -> None:
     house = House(tmp_path)
     good = [f"m.{i} {i} {NOW - i}\n" for i in range(100)]
-    bad = ["a 1\n", f"a x {NOW}\n", f"a..b 1 {NOW}\n", f"m.1 nan {NOW}\n", f"t;x 1 {NOW}\n"]
+    bad = ["a\n", f"a x {NOW}\n", f"a..b 1 {NOW}\n", f"m.1 nan {NOW}\n", f"t;x 1 {NOW}\n"]
     bad += [f"m.1 1 {NOW + 601}\n", "m.1 1 1000\n"]
     house.lines("".join(good[:50] + bad + good[50:]))
     stats = house.stats
@@ -140,7 +140,7 @@ class Full:
             self.shelf, self.names, self.stats, lambda: NOW, clock=self._clock, measure=lambda _: self.room,
             floor=floor, buffer_bytes=buffer_bytes, mend=self._mend,
         )  # fmt: skip
-        self.intake.backlog.gates.append(self.gate)
+        self.intake.gates.append(self.gate)
         self.sent = 0
 
     def _clock(self) -> float:

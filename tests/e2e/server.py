@@ -19,22 +19,24 @@ from pathlib import Path
 from typing import Any
 
 READY_S = 90.0  # the first start ever compiles the kernels
-_READY = re.compile(
-    r"plumbago ready line=(\S+):(\d+) udp=(\S+):(\d+) pickle=(\S+):(\d+) http=(\S+):(\d+) data=(.+)\n"
-)
+_READY = re.compile(r"plumbago ready (?P<ports>.*) data=(?P<data>.+)\n")
+_PORT = re.compile(r"(\w+)=\S*:(\d+)")
 
 
 class Server:
     def __init__(self, data: Path, *arguments: str) -> None:
         command = [sys.executable, "-m", "plumbago", "serve", "--data", str(data), "--line-port", "0"]
-        command += ["--pickle-port", "0", "--http-port", "0", *arguments]
+        command += ["--pickle-port", "0", "--admin-port", "0", "--http-port", "0", *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         assert select.select([self.process.stdout], [], [], READY_S)[0], "no ready line in time"
         self.ready = self.process.stdout.readline()
         found = _READY.fullmatch(self.ready)
         assert found, self.ready + (self.process.stderr.read() if self.process.stderr else "")
-        self.line, self.udp, self.pickle, self.http = (int(found[i]) for i in (2, 4, 6, 8))
+        self.ports = {name: int(port) for name, port in _PORT.findall(found["ports"])}
+        self.line, self.udp, self.pickle, self.http = (
+            self.ports[name] for name in ("line", "udp", "pickle", "http")
+        )
 
     def send(self, data: bytes, port: int | None = None) -> None:
         with socket.create_connection(("127.0.0.1", port or self.line), timeout=5) as connection:

@@ -103,7 +103,17 @@ def test_a_port_taken_is_one_clear_line_and_status_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = plumbago(
-            "serve", "--data", str(tmp_path), "--line-port", "0", "--pickle-port", "0", "--http-port", port
+            "serve",
+            "--data",
+            str(tmp_path),
+            "--line-port",
+            "0",
+            "--pickle-port",
+            "0",
+            "--admin-port",
+            "0",
+            "--http-port",
+            port,
         )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
@@ -119,6 +129,8 @@ def test_a_data_folder_in_use_is_one_clear_line_and_status_1(server: Server, tmp
         "--line-port",
         "0",
         "--pickle-port",
+        "0",
+        "--admin-port",
         "0",
         "--http-port",
         "0",
@@ -142,7 +154,11 @@ def test_a_bad_configuration_says_file_line_and_key(tmp_path: Path, name: str, t
     (tmp_path / name).write_text(text)
     done = plumbago(
         "serve", "--config", str(tmp_path), "--data", str(tmp_path / "d"),
-        *("--line-port", "0", "--pickle-port", "0", "--http-port", "0") if name != "plumbago.toml" else (),
+        *(
+            ("--line-port", "0", "--pickle-port", "0", "--admin-port", "0", "--http-port", "0")
+            if name != "plumbago.toml"
+            else ()
+        ),
     )  # fmt: skip
     assert done.returncode == 1
     assert said in done.stderr

@@ -22,6 +22,7 @@ from storage.store import Store
 from tests.torture.examine import Findings, examine
 from tests.torture.ledger import LATE, LIVE, SWEEP, Kind, Ledger, write_rules
 
+_PORTS = ("--pickle-port", "0", "--admin-port", "0")
 READY_S = 90.0  # the first start ever compiles the kernels
 _READY = re.compile(r"plumbago ready line=\S+:(\d+) .+\n")
 _NAMES = {LIVE: 120, SWEEP: 150, LATE: 150}  # at first; others join all the time
@@ -39,7 +40,7 @@ class Receiver:
         arguments = ["receive", "--data", str(data), "--config", str(config), "--line-port", "0"]
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
-                [*command, sys.executable, "-m", "plumbago", *arguments, "--pickle-port", "0", *options],
+                [*command, sys.executable, "-m", "plumbago", *arguments, *_PORTS, *options],
                 stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
         assert self.process.stdout is not None

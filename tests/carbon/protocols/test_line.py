@@ -47,10 +47,11 @@ def plain(data: bytes) -> list[Point]:
     points = []
     for line in data.split(b"\n")[:-1]:
         fields = line.split()
-        if len(fields) != 3:
+        if len(fields) not in (2, 3):
             continue
         try:
-            name, value, when = fields[0].decode(), float(fields[1]), float(fields[2])
+            name, value = fields[0].decode(), float(fields[1])
+            when = float(fields[2]) if len(fields) == 3 else -1
         except ValueError:
             continue
         bad_name = (
@@ -113,7 +114,7 @@ def test_rubbish_neither_raises_nor_costs_the_lines_around_it(rubbish: bytes) ->
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"a.b 1", "not three fields"),
+        (b"a.b", "not three fields"),
         (b"a.b 1 2 3", "not three fields"),
         (b"a.b x 10", "bad value"),
         (b"a.b 1 x", "bad timestamp"),
@@ -138,9 +139,63 @@ def test_a_bad_line_is_counted_under_its_reason_and_the_rest_is_kept(line: bytes
 def test_a_bad_tag_is_refused_once_for_all(name: bytes) -> None:
     stream = Stream().feed(name + b" 1 10\nb 1 10\n", name + b" 1 20\n")
     ids = np.array([stream.names.interned.find(one) for one in (name, b"b")], np.int32)
-    assert stream.names.series_of(ids).tolist() == [REFUSED, 0]
+    bad, good = stream.names.series_of(ids).tolist()
+    assert bad < 0
+    assert good == 0
+    assert [refusal.reason for refusal in stream.names.refusals(ids[:1])] == ["bad tag"]
     assert stream.names.ids_of([name]).tolist() == [REFUSED]
     assert stream.store.names == [b"b"]
+
+
+@pytest.mark.parametrize(
+    ("line", "point"),
+    [
+        (b"a.b\t 1  \t10\r\n", ("a.b", 10, 1.0)),
+        (b" \t a.b 1 10 \n", ("a.b", 10, 1.0)),
+        (b"a.b 1 10\r\r\n", ("a.b", 10, 1.0)),
+        (b"a.b 1 -1\n", ("a.b", NOW, 1.0)),
+        (b"a.b 1 -1.0\n", ("a.b", NOW, 1.0)),
+        (b"a.b 1\n", ("a.b", NOW, 1.0)),  # carbon refuses it
+        (b"a.b\t1e3\r\n", ("a.b", NOW, 1000.0)),
+        (b"a.b 1_000 10\n", ("a.b", 10, 1000.0)),
+        (b"a.b +.5 1.7e9\n", ("a.b", 1_700_000_000, 0.5)),
+        (b"a.b 1 10.9\n", ("a.b", 10, 1.0)),
+        (b"a.b 1 -5\n", ("a.b", -5, 1.0)),
+        (b"\xc3\xbc;t=\xc3\x9f 1 10\n", ("ü;t=ß", 10, 1.0)),
+        (b"a 1 10 \x20\n", ("a", 10, 1.0)),
+    ],
+)
+def test_what_carbon_reads_is_read(line: bytes, point: Point) -> None:
+    assert Stream().feed(line).points == [point]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"a", "not three fields"),
+        (b"a 1 1700000000000", "bad timestamp"),  # milliseconds,
+        (b"a 1 1700000000000000000", "bad timestamp"),  # nanoseconds
+        (b"a 0x10 10", "bad value"),
+        (b"a 1 0x10", "bad timestamp"),
+        (b"a \xff 10", "bad value"),
+        (b"a 1 \xff", "bad timestamp"),
+        (b"a 1 nan", "bad timestamp"),
+        (b"a\x001 1 1", "control character"),
+        (b"a\x0b1 1 10", "control character"),  # vertical tab and form feed separate nothing here
+        (b"a\x0c1 1 10", "control character"),
+        (b"a \xd9\xa1 10", "bad value"),  # a digit, but not of ASCII
+        (b"a 1,5 10", "bad value"),
+    ],
+)
+def test_what_no_datapoint_is_is_counted(line: bytes, reason: str) -> None:
+    stream = Stream().feed(line + b"\nb 1 10\n")
+    assert stream.points == [("b", 10, 1.0)]
+    assert stream.rejected == {reason: 1}
+
+
+@pytest.mark.parametrize("line", [b"\n", b" \r\n", b"\t\n"])
+def test_an_empty_line_is_none(line: bytes) -> None:
+    assert Stream().feed(line).rejected == {}
 
 
 def test_no_series_is_made_for_a_name_without_a_good_value() -> None:

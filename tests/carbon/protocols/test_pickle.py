@@ -1,42 +1,52 @@
+"""The pickle reader: carbon's items in every protocol, the kernel and the machine alike, bombs at their price."""
+
 from __future__ import annotations
 
 import gc
-import math
 import pickle
 import struct
 import time
 import tracemalloc
-from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from carbon.errors import BadFrame
-from carbon.protocols.pickle import FRAME_BYTES_MAX, PickleReader, loads
-
-Point = tuple[bytes, float, float]
-
-
-class Outcome(NamedTuple):
-    points: list[Point]
-    rejected: Counter[str]
-    broken: str | None  # the reason of BadFrame
+from carbon.names import NameTable
+from carbon.protocols import pickle_kernel
+from carbon.protocols.pickle import BYTES_PER_OPCODE, FRAME_BYTES_MAX, PickleReader, loads
+from carbon.protocols.reader import rows_for
+from carbon.stats import Stats
+from tests.carbon.protocols import streams
+from tests.carbon.protocols.streams import NOW, Outcome, Stream, plain_item
 
 
-def read(chunks: Iterable[bytes], *, frame_bytes_max: int = FRAME_BYTES_MAX) -> Outcome:
-    reader = PickleReader(frame_bytes_max=frame_bytes_max)
-    points: list[Point] = []
-    for chunk in chunks:
-        try:
-            columns = reader.feed(chunk)
-        except BadFrame as bad:
-            points += zip(bad.names, bad.timestamps, bad.values, strict=True)
-            return Outcome(points, reader.rejected, bad.reason)
-        points += zip(*columns, strict=True)
-    return Outcome(points, reader.rejected, None)
+def read(pieces: Iterable[bytes], *, frame_bytes_max: int = FRAME_BYTES_MAX) -> Outcome:
+    def make(names: NameTable, stats: Stats) -> PickleReader:
+        return PickleReader(names, stats, frame_bytes_max=frame_bytes_max)
+
+    return streams.read(make, pieces)
+
+
+class MachineReader(PickleReader):
+    """The reader without its kernel: every frame goes through the machine in Python."""
+
+    def _read(self, data: bytes, now: int, batches: Any) -> tuple[int, int]:
+        at = 0
+        while len(data) >= at + 4:
+            size = int.from_bytes(data[at : at + 4], "big")
+            if size > self._frame_bytes_max:
+                raise BadFrame(f"pickle frame longer than {self._frame_bytes_max} bytes")
+            if len(data) < at + 4 + size:
+                break
+            self._read_frame(data[at + 4 : at + 4 + size], now, batches)
+            at += 4 + size
+        return at, 1
 
 
 def frame(pickled: bytes) -> bytes:
@@ -69,44 +79,8 @@ protocols = st.integers(0, 5)
 pickles = st.builds(pickle.dumps, batches, protocols)
 
 
-def plain_number(value: object) -> float | None:
-    if isinstance(value, str):
-        value = value.encode("utf-8", "surrogatepass")
-    try:
-        return float(value) if len(value if isinstance(value, bytes) else b"") <= 32 else None  # type: ignore[arg-type]  # what it refuses is None
-    except (TypeError, ValueError):
-        return None
-
-
-def plain_item(item: Any) -> Point | str:
-    """What carbon would take of an item, or why nothing: the plain twin of the reader."""
-    try:
-        name, (timestamp, value) = item
-    except (TypeError, ValueError):
-        return "bad item"
-    if not isinstance(item, (list, tuple)) or not isinstance(item[1], (list, tuple)):
-        return "bad item"
-    if not isinstance(name, str) or not name:
-        return "bad name"
-    when, number = plain_number(timestamp), plain_number(value)
-    if when is None or not abs(when) < 1e11:
-        return "bad timestamp"
-    if number is None:
-        return "bad value"
-    if math.isnan(number):
-        return "value is NaN"
-    return (
-        "value is infinite" if math.isinf(number) else (name.encode("utf-8", "surrogatepass"), when, number)
-    )
-
-
 def plain(payloads: Iterable[Any]) -> Outcome:
-    taken = [plain_item(item) for payload in payloads for item in payload]
-    return Outcome(
-        [point for point in taken if not isinstance(point, str)],
-        Counter(reason for reason in taken if isinstance(reason, str)),
-        None,
-    )
+    return streams.plain(plain_item(item) for payload in payloads for item in payload)
 
 
 @given(st.lists(st.tuples(batches, protocols), max_size=4), st.data())
@@ -118,7 +92,7 @@ def test_frames_of_every_protocol_read_alike_whole_and_split_anywhere(
     assert read([stream]) == expected
     assert read(stream[i : i + 1] for i in range(len(stream))) == expected
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
-    assert read(stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)) == expected
+    assert read(stream[a:b] for a, b in pairwise([0, *cuts, len(stream)])) == expected
 
 
 @given(
@@ -139,9 +113,9 @@ def test_rubbish_after_a_frame_costs_none_of_its_datapoints(
 
 def test_a_large_batch_reads_in_every_protocol() -> None:
     batch = [(f"servers.web{i}.load", (1_700_000_000 + i, i * 1.5)) for i in range(3000)]
-    expected = [(name.encode(), float(timestamp), value) for name, (timestamp, value) in batch]
+    expected = [(name.encode(), timestamp, value) for name, (timestamp, value) in batch]
     for protocol in range(6):
-        assert read([frame(pickle.dumps(batch, protocol))]) == Outcome(expected, Counter(), None)
+        assert read([frame(pickle.dumps(batch, protocol))]) == Outcome(expected, {}, None)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +137,7 @@ def test_a_large_batch_reads_in_every_protocol() -> None:
     ],
 )
 def test_what_clients_and_old_picklers_write_is_read(pickled: bytes) -> None:
-    assert read([frame(pickled)]).points == [(b"a.b", 1_700_000_000.0, 12.0)]
+    assert read([frame(pickled)]).points == [(b"a.b", 1_700_000_000, 12.0)]
 
 
 @pytest.mark.parametrize(
@@ -305,11 +279,11 @@ def test_an_integer_of_16_bytes_is_read_and_a_longer_one_is_not() -> None:
 
 
 def test_a_broken_stream_stays_broken_and_gives_nothing_twice() -> None:
-    reader, good = PickleReader(), frame(pickle.dumps([("a", (1, 2))]))
+    stream, good = Stream(PickleReader), frame(pickle.dumps([("a", (1, 2))]))
     for data, names in ((good + frame(b"N."), [b"a"]), (good, []), (b"", [])):
         with pytest.raises(BadFrame, match="no list") as caught:
-            reader.feed(data)
-        assert list(caught.value.names) == names
+            stream.feed(data)
+        assert [name for name, *_ in stream.points(caught.value.batch)] == names
 
 
 def test_a_number_in_a_text_of_32_bytes_is_read_and_a_longer_one_is_not() -> None:
@@ -437,20 +411,98 @@ def test_nothing_is_ever_called(tmp_path: Any) -> None:
 
 
 def test_a_length_of_2_gb_is_refused_at_the_fourth_byte() -> None:
-    reader = PickleReader()
-    reader.feed(b"\x7f\xff\xff")
+    stream = Stream(PickleReader)
+    stream.feed(b"\x7f\xff\xff")
     with pytest.raises(BadFrame, match="pickle frame longer than 1048576 bytes"):
-        reader.feed(b"\xff")
+        stream.feed(b"\xff")
 
 
 def test_a_frame_that_arrives_in_many_pieces_is_kept_once() -> None:
     data = frame(b"]" + b"K\x01a" * 80_000 + b".")
-    reader = PickleReader()
+    stream = Stream(PickleReader)
     started = time.process_time()
     tracemalloc.start()
     for at in range(0, len(data) - 1, 16):
-        reader.feed(data[at : at + 16][: len(data) - 1 - at])
+        stream.feed(data[at : at + 16][: len(data) - 1 - at])
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 2 * len(data)
     assert time.process_time() - started < 5
+
+
+# --- the kernel and the machine ---
+
+
+def alike(data: bytes) -> Outcome:
+    """What the reader makes of a stream, which must be what the machine alone makes of it."""
+    ours = read([data])
+    assert ours == streams.read(MachineReader, [data])
+    return ours
+
+
+@given(st.lists(pickles | damaged() | st.lists(pieces, max_size=25).map(b"".join), max_size=4))
+def test_the_kernel_reads_what_the_machine_reads(pickled: list[bytes]) -> None:
+    alike(b"".join(map(frame, pickled)))
+
+
+@st.composite
+def usual(draw: st.DrawFn) -> bytes:
+    """A frame of pieces in an order that often is a list of datapoints."""
+    texts = st.sampled_from(
+        [b"U\x01a", b"X\x02\0\0\0\xc3\xa9", b"\x8c\x01b", b"S'a.b'\n", b'S"c"\n', b"Va.b\n", b"C\x01c", b"h\x00",
+         b"\x96\x01\0\0\0\0\0\0\0e", b"X\0\0\0\0", b"T\x03\0\0\0a.b", b"N"]
+    )  # fmt: skip
+    values = st.sampled_from(
+        [b"K\x07", b"M\x01\x02", b"J\xff\xff\xff\xff", b"I12\n", b"I01\n", b"L-7L\n", b"F1.5\n", b"F1e400\n",
+         b"G?\xf8\0\0\0\0\0\0", b"G\x7f\xf8\0\0\0\0\0\0", b"\x8a\x02\x00\x80", b"\x8a\x00", b"\x8b\x01\0\0\0\x05",
+         b"\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\x00", b"U\x0512.50", b"U\x03nan", b"U\x02 7", b"\x88", b"N",
+         b"h\x01", b")"]
+    )  # fmt: skip
+    pair = st.sampled_from([b"\x86", b"t", b"l", b"e"])
+
+    def two(first: bytes, second: bytes, end: bytes) -> bytes:
+        opening = {b"\x86": b"", b"t": b"(", b"l": b"(", b"e": b"]("}[end]
+        return opening + first + second + end
+
+    items = []
+    for _ in range(draw(st.integers(0, 5))):
+        memo = draw(st.sampled_from([b"", b"\x94", b"q\x00", b"q\x01", b"r\x02\0\0\0", b"p1\n"]))
+        point = two(draw(values), draw(values) + memo, draw(pair))
+        items.append(two(draw(texts), point, draw(pair)) + draw(st.sampled_from([b"", b"q\x02", b"h\x02"])))
+    if draw(st.booleans()):
+        return b"\x80\x02]q\x07(" + b"".join(items) + b"e."
+    return b"]" + b"a".join([*items, b""]) + b"."
+
+
+@given(st.lists(usual(), min_size=1, max_size=3))
+def test_the_kernel_reads_what_the_machine_reads_of_pickles_by_hand(pickled: list[bytes]) -> None:
+    alike(b"".join(map(frame, pickled)))
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_what_senders_send_every_day_is_left_to_the_kernel(protocol: int) -> None:
+    relay = [(f"servers.web{i}.load", (1_700_000_000, i / 8)) for i in range(500)]
+    statsd = [(f"stats.counters.c{i}.rate", (1_700_000_000, f"{i / 10}")) for i in range(500)]
+    mixed = [
+        ["a.b", [1_700_000_000.5, 3]],
+        ("a.b", (-1, -(2**40))),
+        ("a.b", (1, None)),
+        ("a.b", (1, float(2**53))),
+    ]
+    for batch in (relay, tuple(statsd), mixed, relay * 3):
+        data = frame(pickle.dumps(batch, protocol))
+        text, opcodes = np.frombuffer(data, np.uint8), FRAME_BYTES_MAX // BYTES_PER_OPCODE
+        machine, rows = pickle_kernel.machine_for(len(data)), rows_for(len(data))
+        stop, n, why = pickle_kernel.read_frames(text, 0, opcodes, len(data), NOW, machine, rows)
+        assert (stop, why) == (len(data), pickle_kernel.PART)
+        assert n == len(alike(data).points)
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_the_kernel_reads_what_the_machine_reads_of_bombs(bomb: bytes) -> None:
+    alike(frame(bomb))
+
+
+def test_rows_that_do_not_fit_at_once_are_read_in_turn() -> None:
+    batch = frame(b"(U\x01aK\x01K\x02\x86\x86q\x00" + b"h\x00" * 5000 + b"l.")
+    assert read([batch * 30]).points == [(b"a", 1, 2.0)] * 5001 * 30
