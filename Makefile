@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= plumbago-data
 TORTURE ?= full
+FUZZ_S ?= 3600
 
-.PHONY: run test check torture bench clean
+.PHONY: run test torture fuzz bench clean
 
 run: $(VENV)/installed
 	@echo "Starting Plumbago on loopback; its data goes to ./$(DATA). The first start compiles for some seconds. Stop with Ctrl-C."
@@ -23,6 +24,10 @@ test: $(VENV)/tested
 # 1,000 kills and 200 power cuts, some hours; `make torture TORTURE=short`, a fifth of it. Power cuts and full disks need root.
 torture: $(VENV)/tested
 	PLUMBAGO_TORTURE=$(TORTURE) $(BIN)/python -m pytest -rP --durations=0 tests/torture
+
+# An hour of nearly right bytes for every reader, each index of the kernels checked.
+fuzz: $(VENV)/tested
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(VENV)/checked $(BIN)/python -m tests.fuzz $(FUZZ_S)
 
 bench: $(VENV)/tested
 	$(BIN)/python -m benchmarks

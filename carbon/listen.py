@@ -247,7 +247,7 @@ def take_turns(port: Any, clock: Any, connections: Callable[[], int]) -> None:
     accept = port.doRead
 
     def turn() -> None:
-        if port.connected:
+        if port.connected and not port.disconnecting:
             port.numberAccepts = 1 + connections() // _AT_ONCE_SHARE
             accept()
             port.startReading()

@@ -24,6 +24,8 @@ from storage.intern import lay
 Floats = npt.NDArray[np.float64]
 
 NUMBER_BYTES_MAX = 32  # of a number in a text; repr() of a float needs 24
+BAD_MAX = 100_000  # items of a stream that are no datapoints, beyond those that are: then it is rubbish
+TOO_MUCH_BAD = "too many bad items"
 _ODD_BYTES_MIN = 6  # of a datapoint with a number in a text; where there may be more of them Python is asked
 _AT_ONCE = 1024  # names of 4 KiB at most, or rows made Python's
 
@@ -101,6 +103,7 @@ class FrameReader(ABC):
         self._rest = bytearray()
         self._wanted = 0  # bytes of `_rest` below which looking at it again is useless
         self._broken: str | None = None
+        self._bad = 0  # items that were none, less those that were good since
 
     def feed(self, data: bytes, now: int) -> Batch | None:
         """As Reader says; after a BadFrame every later call raises it again."""
@@ -131,7 +134,10 @@ class FrameReader(ABC):
     def _gather(self, text: Bytes, rows: Rows, n: int, now: int, batches: list[Batch]) -> None:
         """Add the first n rows, whose names are in the text, count what the kernel refused, and empty the rows."""
         count_rejects(self._stats, text, rows.rejected, rows.samples)
+        self._bad = max(0, self._bad + int(rows.rejected.sum()) - n)
         rows.rejected[:] = 0
+        if self._bad > BAD_MAX:
+            raise BadFrame(TOO_MUCH_BAD)
         which: slice | npt.NDArray[np.intp] = slice(n)
         if rows.strange[0]:
             which = self._read_odd(text, rows, n, now)

@@ -183,7 +183,7 @@ def test_every_reject_is_told_once(rejects: list[tuple[str, int, bool]]) -> None
 
 
 class Forwarding(RuleBasedStateMachine):
-    """Writers come and go: each takes some of what it was sent; together they have taken all, in each sender's order."""
+    """Writers come and go, each takes some of what it was sent; in the end all is taken, in each sender's order."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,6 +26,7 @@ from carbon.listen import (
     Door,
     Stream,
     Streams,
+    take_turns,
 )
 from carbon.protocols.reader import Batch
 from carbon.stats import Stats
@@ -407,3 +408,68 @@ def test_datagrams_beyond_the_rate_are_dropped_and_counted_by_line_the_rest_is_t
     taken = sum(count for _, count in house.taken)
     assert taken == pytest.approx(10 * seconds, rel=0.05)
     assert taken + reasons(house)[TOO_FAST] == seconds * 20 // lines * lines
+
+
+# --- a socket that several processes accept on ---
+
+
+class Shared:
+    """A listening socket with connections that wait, and a port of Twisted's on it for each process."""
+
+    def __init__(self, waiting: int) -> None:
+        self.clock, self.waiting = Clock(), waiting
+
+    def port(self, *, have: int = 0) -> SharedPort:
+        return SharedPort(self, have)
+
+
+class SharedPort:
+    connected, disconnecting = True, False
+    numberAccepts = 100  # noqa: N815  # Twisted's name
+
+    def __init__(self, shared: Shared, have: int) -> None:
+        self.shared, self.have, self.reading = shared, have, True
+        take_turns(self, shared.clock, lambda: self.have)
+
+    def doRead(self) -> None:  # noqa: N802  # Twisted's name
+        count = min(self.numberAccepts, self.shared.waiting)
+        self.shared.waiting -= count
+        self.have += count
+        self.numberAccepts += 20
+
+    def stopReading(self) -> None:  # noqa: N802  # Twisted's name
+        self.reading = False
+
+    def startReading(self) -> None:  # noqa: N802  # Twisted's name
+        self.reading = True
+
+
+def accept_all(shared: Shared, *ports: SharedPort) -> None:
+    while shared.waiting:
+        for port in ports:
+            if port.reading:
+                port.doRead()
+        shared.clock.advance(1e-4)
+
+
+def test_connections_that_come_together_are_spread_over_the_processes() -> None:
+    shared = Shared(40)
+    one, other = shared.port(), shared.port()
+    accept_all(shared, one, other)
+    assert (one.have, other.have) == (20, 20)
+
+
+def test_who_has_fewer_connections_gets_the_next() -> None:
+    shared = Shared(50)
+    many, few = shared.port(have=100), shared.port()
+    accept_all(shared, many, few)
+    assert few.have >= 30
+
+
+def test_a_port_that_is_closed_accepts_no_more() -> None:
+    shared = Shared(1)
+    port = shared.port()
+    port.doRead()
+    port.disconnecting = True
+    shared.clock.advance(1)
+    assert (port.have, port.reading) == (0, False)

@@ -81,6 +81,22 @@ class Sender:
         assert not self._thread.is_alive()
 
 
+def wait_for_another(server: Server, command: str, killed: list[int]) -> None:
+    count = {"receive": 1, "read": 2}[command]
+
+    def is_back() -> bool:
+        running = children(server, command)
+        return len(running) == count and not set(killed) & set(running)
+
+    eventually(is_back, 30)
+
+
+def wait_for_rounds(senders: list[Sender]) -> None:
+    """Until each has sent more."""
+    before = [len(sender.rounds) for sender in senders]
+    eventually(lambda: all(len(one.rounds) > n for one, n in zip(senders, before, strict=True)), 30)
+
+
 def test_every_protocol_comes_out(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "authority")
     pair = authority.issue("server")
@@ -139,9 +155,8 @@ def test_a_killed_writer_costs_nothing_and_no_connection(server: Server, tmp_pat
     for _ in range(2):
         (writer,) = children(server, "receive")
         os.kill(writer, signal.SIGKILL)
-        eventually(lambda gone=writer: children(server, "receive") not in ([], [gone]), 30)
-        rounds = [len(sender.rounds) for sender in senders]
-        eventually(lambda had=rounds: all(len(s.rounds) > n for s, n in zip(senders, had, strict=True)), 30)
+        wait_for_another(server, "receive", [writer])
+        wait_for_rounds(senders)
     for sender in senders:
         sender.end()
     assert [sender.connections for sender in senders] == [1, 1]
@@ -150,7 +165,9 @@ def test_a_killed_writer_costs_nothing_and_no_connection(server: Server, tmp_pat
         found = stored(tmp_path / "data", tmp_path)
         last = [found.get(f"w{i}.{n}", [0.0])[-1] for i in range(2) for n in range(NAMES)]
         lost = [sender.lost(found, 0, math.inf) for sender in senders]
-        return lost == [[], []] and last == [float(len(sender.rounds)) for sender in senders for _ in range(NAMES)]
+        return lost == [[], []] and last == [
+            float(len(sender.rounds)) for sender in senders for _ in range(NAMES)
+        ]
 
     eventually(all_there, 30)
 
@@ -160,9 +177,9 @@ def test_a_killed_reader_costs_less_than_the_last_second(server: Server, tmp_pat
     eventually(lambda: all(s.rounds and time.monotonic() - s.rounds[0] > 2.5 for s in senders))
     killed, at = children(server, "read")[0], time.monotonic()
     os.kill(killed, signal.SIGKILL)
-    eventually(lambda: len(children(server, "read")) == 2 and killed not in children(server, "read"), 30)
-    back, rounds = time.monotonic(), [len(sender.rounds) for sender in senders]
-    eventually(lambda: all(len(s.rounds) > n for s, n in zip(senders, rounds, strict=True)), 30)
+    wait_for_another(server, "read", [killed])
+    back = time.monotonic()
+    wait_for_rounds(senders)
     for sender in senders:
         sender.end()
     assert len(senders) < sum(sender.connections for sender in senders) < 2 * len(senders)

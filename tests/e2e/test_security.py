@@ -502,7 +502,7 @@ BINARY = ("pickle", "line", "msgpack", "protobuf")
 def test_pickle_bombs_cost_neither_memory_nor_the_time_of_others(receiver: Receiver) -> None:
     for listener in BINARY:
         drop(receiver, PICKLES["nested"], listener)  # what the allocator keeps for one, it keeps for all
-    with others_unaffected(receiver), memory_grows_less(receiver, 32 * MIB) as look:
+    with others_unaffected(receiver), memory_grows_less(receiver, 48 * MIB) as look:
         for bomb in PICKLES.values():
             for listener in BINARY:
                 drop(receiver, bomb, listener)
@@ -523,9 +523,6 @@ def test_compressed_bombs_cost_neither_memory_nor_the_time_of_others(receiver: R
     receiver.has("bombs.compressed")
 
 
-@pytest.mark.xfail(
-    reason="16 MiB of objects of a byte are read in one turn of the reactor: some 4 s", strict=True
-)
 def test_compressed_rubbish_of_tiny_objects_costs_no_time_of_others(receiver: Receiver) -> None:
     with others_unaffected(receiver):
         drop(receiver, gzip.compress(bytes(16 * MIB), 1), "msgpack")

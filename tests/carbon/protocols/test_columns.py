@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterable, Sequence
 
@@ -94,7 +95,7 @@ def read(pieces: Iterable[bytes]) -> list[Told]:
 
 def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
     ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[start:stop] for start, stop in zip(ends, ends[1:], strict=False)]
+    return [data[start:stop] for start, stop in itertools.pairwise(ends)]
 
 
 @given(st.lists(TOLD, max_size=8), st.lists(st.integers(0, 1 << 20), max_size=20))

@@ -19,7 +19,7 @@ from carbon.errors import BadFrame
 from carbon.names import NameTable
 from carbon.protocols import msgpack as protocol
 from carbon.protocols.msgpack import OBJECT_BYTES_MAX, MsgpackReader
-from carbon.protocols.reader import rows_for
+from carbon.protocols.reader import BAD_MAX, TOO_MUCH_BAD, rows_for
 from carbon.stats import Stats
 from tests.carbon.protocols import streams
 from tests.carbon.protocols.streams import NOW, Outcome, Stream, plain_item, plain_point
@@ -274,3 +274,13 @@ def test_an_object_that_arrives_in_many_pieces_is_kept_once_and_looked_at_seldom
         points += stream.feed(data[at : at + 16])
     assert len(points) == 40_000
     assert time.process_time() - started < 5
+
+
+def test_a_stream_of_nothing_but_rubbish_is_ended() -> None:
+    stats = Stats()
+    reader = MsgpackReader(NameTable(None, stats), stats)
+    good = msgpack.packb(["a", [NOW, 1.0]]) * 10
+    assert reader.feed(bytes(BAD_MAX) + good, NOW) is not None
+    assert reader.feed(bytes(10), NOW) is None
+    with pytest.raises(BadFrame, match=TOO_MUCH_BAD):
+        reader.feed(bytes(1), NOW)
