@@ -234,8 +234,8 @@ class Streams(Factory):
             stream.release(_HELD)
 
 
-_TURN_S, _TURN_MAX_S = 1e-3, 5e-3  # how long another process may go first
-_TURN_OF_ONE_S = 2e-5  # and so much longer for each connection
+_TURN_S, _TURN_MAX_S = 1e-3, 20e-3  # how long another process may go first
+_TURN_OF_ONE_S = 1e-4  # and so much longer for each connection
 _AT_ONCE_SHARE = 50  # of the connections that there are, one in so many more is accepted at once
 
 

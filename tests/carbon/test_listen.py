@@ -459,6 +459,13 @@ def test_connections_that_come_together_are_spread_over_the_processes() -> None:
     assert (one.have, other.have) == (20, 20)
 
 
+def test_the_first_connection_waits_for_nobody() -> None:
+    port = Shared(1).port()
+    port.doRead()
+    port.shared.clock.advance(0)
+    assert (port.have, port.reading) == (1, True)
+
+
 def test_who_has_fewer_connections_gets_the_next() -> None:
     shared = Shared(50)
     many, few = shared.port(have=100), shared.port()
