@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.internet import reactor as installed
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
@@ -258,47 +258,3 @@ def take_turns(port: Any, clock: Any, connections: Callable[[], int]) -> None:
         clock.callLater(min(_TURN_MAX_S, _TURN_S + have * _TURN_OF_ONE_S) if have else 0, turn)
 
     port.doRead = do_read
-
-
-class Datagrams(DatagramProtocol):
-    """Lines in datagrams; those that wait in the socket are read together, so that the kernel's work is shared."""
-
-    noisy = False
-
-    def __init__(
-        self,
-        listener: Listener,
-        read: Callable[[bytes], Batch | None],
-        accept: Accept,
-        stats: Stats,
-        *,
-        rates: Sources | None = None,
-    ) -> None:
-        self._read, self._accept, self._stats, self._rates = read, accept, stats, rates
-        self._door = Door(listener.allow)
-        self._waiting: list[bytes] = []
-        self._source = ""
-
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:  # noqa: N802
-        source = addr[0]
-        if not self._door.admits(source):
-            self._stats.reject(NOT_ALLOWED, source=source)
-            return
-        if self._rates is not None:
-            lines = datagram.count(b"\n", 0, len(datagram) - 1) + 1
-            bucket = self._rates.of(source)
-            if bucket.charge(0) > 0:
-                self._stats.reject(TOO_FAST, lines, source=source)
-                return
-            bucket.charge(lines)  # all of it: what has room for half a datagram would never have it for one
-        if not self._waiting:
-            reactor.callLater(0, self.read)
-            self._source = source
-        elif source != self._source:
-            self._source = ""  # of several
-        self._waiting.append(datagram)
-
-    def read(self) -> None:
-        data, self._waiting = b"\n".join(self._waiting), []
-        if data:
-            self._accept(self._read(data), self._source)

@@ -40,7 +40,7 @@ def test_each_figure_stands_beside_that_of_a_twin_of_the_same_run() -> None:
 def test_a_question_that_there_is_not_is_refused_with_those_that_there_are() -> None:
     done = benchmarks("kernels")
     assert done.returncode == 2
-    assert re.search("no such question: kernels; there are receive, kernel", done.stderr)
+    assert re.search("no such question: kernels; there are receive, wire", done.stderr)
 
 
 @pytest.mark.parametrize(

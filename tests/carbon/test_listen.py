@@ -6,7 +6,6 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -19,10 +18,8 @@ from carbon.limits import Sources
 from carbon.listen import (
     LOCAL,
     NOT_ALLOWED,
-    TOO_FAST,
     TOO_MANY,
     TOO_MANY_OF_ONE,
-    Datagrams,
     Door,
     Stream,
     Streams,
@@ -72,11 +69,6 @@ class House:
 
     def connect(self, source: str = ONE) -> Connection:
         return Connection(self, source)
-
-    def datagrams(self) -> Datagrams:
-        return Datagrams(
-            self.listener, lambda data: batch_of(data.count(b"x")), self._accept, self.stats, rates=self.rates
-        )
 
 
 class Connection:
@@ -363,51 +355,6 @@ def test_a_bad_frame_at_once_takes_nothing() -> None:
 
 
 # --- datagrams ---
-
-
-def test_datagrams_that_wait_together_are_read_together() -> None:
-    house = House()
-    datagrams = house.datagrams()
-    for data in (b"x", b"xx", b""):
-        datagrams._waiting.append(data)
-    datagrams._source = ONE
-    datagrams.read()
-    assert house.taken == [(ONE, 3)]
-    datagrams.read()
-    assert house.taken == [(ONE, 3)]
-
-
-def test_datagrams_of_one_address_have_its_name_and_those_of_several_none() -> None:
-    for sources, named in (([ONE, ONE], ONE), ([ONE, OTHER, ONE], "")):
-        house = House()
-        datagrams = house.datagrams()
-        for source in sources:
-            datagrams.datagramReceived(b"x", (source, 1))
-        datagrams.read()
-        assert house.taken == [(named, len(sources))]
-
-
-def test_datagrams_of_who_is_not_allowed_are_counted_and_dropped() -> None:
-    house = House(allow=(ip_network("10.0.0.2/32"),))
-    datagrams = house.datagrams()
-    for source in (ONE, OTHER, "::ffff:10.0.0.2"):
-        datagrams.datagramReceived(b"x\n", (source, 1))
-    datagrams.read()
-    assert house.taken == [("", 2)]
-    assert reasons(house) == {NOT_ALLOWED: 1}
-
-
-@pytest.mark.parametrize("datagram", [b"x\n", b"x\nx\nx\n", b"x\n" * 30])
-def test_datagrams_beyond_the_rate_are_dropped_and_counted_by_line_the_rest_is_taken(datagram: bytes) -> None:
-    house = House(rate=10)
-    datagrams, lines, seconds = house.datagrams(), datagram.count(b"\n"), 300
-    for _ in range(seconds * 20 // lines):  # twice the rate
-        datagrams.datagramReceived(datagram, (ONE, 1))
-        house.clock.advance(lines / 20)
-    datagrams.read()
-    taken = sum(count for _, count in house.taken)
-    assert taken == pytest.approx(10 * seconds, rel=0.05)
-    assert taken + reasons(house)[TOO_FAST] == seconds * 20 // lines * lines
 
 
 # --- a socket that several processes accept on ---

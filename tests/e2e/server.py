@@ -85,7 +85,7 @@ class Server:
         return self.process.returncode, time.monotonic() - started, errors
 
 
-def eventually(what: Callable[[], Any], seconds: float = 10.0) -> Any:
+def eventually(what: Callable[[], Any], seconds: float = 40.0) -> Any:
     """The first true answer; fails with the last one after so long."""
     deadline = time.monotonic() + seconds
     while True:

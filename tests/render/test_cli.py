@@ -26,7 +26,6 @@ from render.cli import COMMANDS, query_command
 from storage.store import Store
 
 ROOT = Path(__file__).parents[2]
-NOW = int(time.time())
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     store = Store(folder)
     series = store.create(["servers.web1.cpu", "servers.web2.cpu"])
-    store.append(series, np.full(2, NOW - 60), np.array([12.5, 1e9]), NOW)
+    now = int(time.time())
+    store.append(series, np.full(2, now - 60), np.array([12.5, 1e9]), now)
     store.close()
     return folder
 
@@ -190,7 +190,7 @@ def test_the_server_takes_a_listening_socket_tells_a_pipe_that_it_is_ready_and_e
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         told, tell = os.pipe()
-        handed = ["--http-fd", str(listening.fileno()), "--ready-fd", str(tell)]
+        handed = ["--fd", f"http={listening.fileno()}", "--ready-fd", str(tell)]
         command = [sys.executable, "-m", "plumbago", "render", "--data", str(data), *handed]
         process = subprocess.Popen(command, cwd=ROOT, pass_fds=(listening.fileno(), tell))
         os.close(tell)
