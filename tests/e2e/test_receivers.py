@@ -146,7 +146,7 @@ def test_sigterm_loses_nothing_that_was_sent(tmp_path: Path) -> None:
     assert (status, errors) == (0, "")
     assert seconds < 2.5
     found = stored(tmp_path / "data", tmp_path)
-    assert sum(name.startswith("m.") for name in found) == 50_000
+    assert sum(name.startswith("m.") for name in found) == 10_000
 
 
 def test_a_killed_writer_costs_nothing_and_no_connection(server: Server, tmp_path: Path) -> None:
