@@ -43,31 +43,13 @@ def rows(bench: Workbench) -> Iterator[Row]:
     yield _cost("names shuffled", mine.shuffled, VICTORIA, theirs and theirs.shuffled, times=1)
 
 
-def _rate(
-    what: str,
-    ours: Taken,
-    peer: str,
-    theirs: Taken | None,
-    *,
-    limit: float | None = None,
-    times: float | None = None,
-) -> Row:
-    figure = theirs and theirs.per_s
-    return Row(f"receive: {what}", ours.per_s, "points/s", peer, figure, limit=limit, times=times)
+def _rate(what: str, ours: Taken, peer: str, theirs: Taken | None, **must: float) -> Row:
+    return Row(f"receive: {what}", ours.per_s, "points/s", peer, theirs and theirs.per_s, **must)
 
 
-def _cost(
-    what: str,
-    ours: Taken,
-    peer: str,
-    theirs: Taken | None,
-    *,
-    limit: float | None = None,
-    times: float | None = None,
-) -> Row:
+def _cost(what: str, ours: Taken, peer: str, theirs: Taken | None, **must: float) -> Row:
     figure = theirs and theirs.cpu_s_a_million
-    unit = "CPU-s a million"
-    return Row(f"receive: {what}", ours.cpu_s_a_million, unit, peer, figure, limit=limit, times=times)
+    return Row(f"receive: {what}", ours.cpu_s_a_million, "CPU-s a million", peer, figure, **must)
 
 
 def _theirs(peer: CarbonCache | VictoriaMetrics | None, series: int, rounds: int) -> Story | None:

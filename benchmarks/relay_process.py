@@ -13,7 +13,8 @@ from twisted.internet import reactor as installed
 from twisted.internet.protocol import Factory, Protocol
 
 from carbon.names import NameTable
-from carbon.protocols.line import Batch, LineReader
+from carbon.protocols.line import LineReader
+from carbon.protocols.reader import Batch
 from carbon.relay.client import Limits
 from carbon.relay.destination import Destination
 from carbon.relay.encode import Format

@@ -16,8 +16,7 @@ import numpy as np
 from carbon import kernels
 from carbon.kernels import LATEST, REASONS, SAMPLE_BYTES, TIMESTAMP, Reject, count_reject, count_rejects
 from carbon.names import Integers, NameTable
-from carbon.protocols.reader import Batch as Batch
-from carbon.protocols.reader import Floats as Floats
+from carbon.protocols.reader import Batch
 from carbon.stats import Stats
 
 LINE_BYTES_MAX = 65_536  # carbon closes the connection at 16,384; VictoriaMetrics takes 256 KiB

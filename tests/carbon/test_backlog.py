@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from carbon.backlog import DROPPED, Backlog
 from carbon.gates import Gates
-from carbon.protocols.line import Batch
+from carbon.protocols.reader import Batch
 from carbon.stats import Stats
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from carbon.backlog import DROPPED
 from carbon.intake import Held, Intake
 from carbon.names import Bytes, Ids, Integers, NameTable
-from carbon.protocols.line import Batch, Floats, LineReader
+from carbon.protocols.line import LineReader
+from carbon.protocols.reader import Batch, Floats
 from carbon.stats import Report, Stats
 from storage.room import Floor, Room
 from storage.store import Dropped, Store
