@@ -128,9 +128,14 @@ class Server:
         return written(self._process)
 
     def memory(self) -> Memory:
-        texts = [Path(f"/proc/{process.pid}/smaps_rollup").read_text() for process in _family(self._process)]
-        kib = [dict(re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)) for text in texts]
-        return Memory(*(sum(int(each[key]) for each in kib) / 1024 for key in ("Rss", "Pss")))
+        return memory(self._process)
+
+
+def memory(process: psutil.Process) -> Memory:
+    """What a process and its children hold."""
+    texts = [Path(f"/proc/{each.pid}/smaps_rollup").read_text() for each in _family(process)]
+    kib = [dict(re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)) for text in texts]
+    return Memory(*(sum(int(each[key]) for each in kib) / 1024 for key in ("Rss", "Pss")))
 
 
 def cpu_s(process: psutil.Process) -> float:

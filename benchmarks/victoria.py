@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import psutil
 
 from benchmarks.peers import free_ports
+from benchmarks.server import Memory, memory
 
 VICTORIA = "VictoriaMetrics 1.79"
 PROGRAM = "victoria-metrics"
@@ -83,3 +84,6 @@ class VictoriaMetrics:
     def cpu_s(self) -> float:
         times = self._process.cpu_times()
         return float(times.user + times.system)
+
+    def memory(self) -> Memory:
+        return memory(self._process)

@@ -35,11 +35,11 @@ _BUFFER_BYTES = 8 << 20  # what waits in the kernel: 40,000 datagrams of a line
 Addresses = npt.NDArray[np.uint8]
 
 
-class _Iovec(ctypes.Structure):
+class Iovec(ctypes.Structure):
     _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
 
 
-class _Header(ctypes.Structure):
+class Header(ctypes.Structure):
     """struct msghdr."""
 
     _fields_ = [
@@ -49,10 +49,10 @@ class _Header(ctypes.Structure):
     ]  # fmt: skip
 
 
-class _Message(ctypes.Structure):
+class Message(ctypes.Structure):
     """struct mmsghdr."""
 
-    _fields_ = [("header", _Header), ("length", ctypes.c_uint32)]
+    _fields_ = [("header", Header), ("length", ctypes.c_uint32)]
 
 
 _recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
@@ -73,18 +73,18 @@ class DatagramReader:
         self._fd, self._by_source = bound.fileno(), by_source
         self._data = np.empty((AT_ONCE, _BYTES_MAX), np.uint8)
         self._names = np.zeros((AT_ONCE, _NAME_BYTES), np.uint8)
-        self._iovecs = (_Iovec * AT_ONCE)()
-        self._messages = (_Message * AT_ONCE)()
+        self._iovecs = (Iovec * AT_ONCE)()
+        self._messages = (Message * AT_ONCE)()
         self._fields = np.frombuffer(memoryview(self._messages), np.uint8).reshape(
-            AT_ONCE, ctypes.sizeof(_Message)
+            AT_ONCE, ctypes.sizeof(Message)
         )
         for i in range(AT_ONCE):
-            self._iovecs[i] = _Iovec(self._data.ctypes.data + i * _BYTES_MAX, _BYTES_MAX)
+            self._iovecs[i] = Iovec(self._data.ctypes.data + i * _BYTES_MAX, _BYTES_MAX)
             header = self._messages[i].header
             header.name = self._names.ctypes.data + i * _NAME_BYTES
             header.iov, header.iov_length = ctypes.addressof(self._iovecs[i]), 1
-        self._lengths = self._column(_Message.length.offset)
-        self._name_lengths = self._column(_Message.header.offset + _Header.name_length.offset)
+        self._lengths = self._column(Message.length.offset)
+        self._name_lengths = self._column(Message.header.offset + Header.name_length.offset)
 
     def _column(self, offset: int) -> npt.NDArray[np.uint32]:
         column: npt.NDArray[np.uint32] = self._fields[:, offset : offset + 4].view(np.uint32)[:, 0]
