@@ -41,7 +41,7 @@ class Timers:
         self._calls.clear()
 
 
-def pause(seconds: float) -> Deferred[None]:
+def pause(seconds: float, clock: Any = reactor) -> Deferred[None]:
     done: Deferred[None] = Deferred()
-    reactor.callLater(seconds, done.callback, None)
+    clock.callLater(seconds, done.callback, None)
     return done

@@ -11,6 +11,7 @@ from threading import Thread
 from typing import Any
 
 from twisted.internet import reactor as installed
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
@@ -49,6 +50,8 @@ class Keeper:
         sync_s: float | None,
         migrate: str,
         now: Callable[[], float],
+        clock: Any = reactor,
+        in_thread: Callable[..., Deferred[None]] = deferToThread,
     ) -> None:
         """`sync_s`: seconds between syncs, 0 = after every batch, None = left to the kernel.
 
@@ -57,8 +60,9 @@ class Keeper:
         """
         self._store, self._intake, self._stats, self._timers = store, intake, stats, timers
         self._sync_s, self._migrate = sync_s, migrate
+        self._clock, self._in_thread = clock, in_thread
         self._syncing = self._retrying = False
-        self.jobs = JobQueue(store, reactor, now, failed=self._job_failed)
+        self.jobs = JobQueue(store, clock, now, failed=self._job_failed)
         self._stop_control: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -67,7 +71,7 @@ class Keeper:
         if self._sync_s:
             self._timers.every(self._sync_s, self._sync)
         self._stop_control = listen(
-            reactor, self._store.folder, self.jobs, {"stats": lambda: snapshot(self._stats)}
+            self._clock, self._store.folder, self.jobs, {"stats": lambda: snapshot(self._stats)}
         )
         self.migrate()
         self._timers.every(EXPIRE_S, self._expire)
@@ -101,7 +105,7 @@ class Keeper:
         """Go on where the disk was full, in slices between which the reactor does the rest of its work."""
         if not self._retrying and self._intake.retry():
             self._retrying = True
-            reactor.callLater(0, self._retry_on)
+            self._clock.callLater(0, self._retry_on)
 
     def _retry_on(self) -> None:
         self._retrying = False
@@ -111,7 +115,7 @@ class Keeper:
         """Store what waits for room, from the floor too: it would be lost."""
         deadline = time.monotonic() + _LAST_RETRY_S
         while self._intake.retry(floor=False) and time.monotonic() < deadline:
-            await pause(0)
+            await pause(0, self._clock)
 
     # --- syncs ---
 
@@ -122,7 +126,7 @@ class Keeper:
         syncs = self._begin_sync()
         if syncs:
             self._syncing = True
-            done = deferToThread(self._store.run_sync, syncs)
+            done = self._in_thread(self._store.run_sync, syncs)
             done.addCallback(lambda _: self._store.end_sync(syncs))
             done.addErrback(self._sync_failed)
             done.addBoth(lambda _: setattr(self, "_syncing", False))
@@ -136,11 +140,11 @@ class Keeper:
 
     def _sync_failed(self, failure: Failure) -> None:
         """The disk refused: from here on nothing is stored, as the next sync would not bring what this one did not."""
-        self._stats.errors += 1
         error = failure.value
         if isinstance(error, (OSError, sqlite3.OperationalError)):
             self._intake.trouble(error)
         else:
+            self._stats.errors += 1
             _log.error("a sync failed: %s", failure.getTraceback())
 
     async def _last_sync(self) -> None:
@@ -152,7 +156,7 @@ class Keeper:
             running.start()
             deadline = time.monotonic() + _LAST_SYNC_S
             while running.is_alive() and time.monotonic() < deadline:
-                await pause(0.01)
+                await pause(0.01, self._clock)
             for error in errors:
                 self._intake.trouble(error)
             if not running.is_alive() and not errors:
