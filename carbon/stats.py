@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappush, heapreplace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 import psutil
@@ -60,7 +59,9 @@ class Stats:
     queries: int = 0  # CarbonLink's, of one metric
     bulk_queries: int = 0
     bulk_query_names: int = 0  # metrics that these asked for
-    stage_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # see `stage`
+    stage_s: defaultdict[str, float] = field(
+        default_factory=lambda: defaultdict(float)
+    )  # spent reading, deciding, storing, relaying
     sources: Sources = field(default_factory=lambda: Sources())
     newest_names: deque[str] = field(default_factory=lambda: deque(maxlen=_NEWEST))  # that got a series
     newest_rejects: deque[Reject] = field(default_factory=lambda: deque(maxlen=_NEWEST))
@@ -69,7 +70,6 @@ class Stats:
     lag_s: float = 0.0  # how far the newest timestamp of the last batch was behind its arrival
     clock: Callable[[], float] = time.monotonic
     _last_logged: dict[str, tuple[float, int]] = field(default_factory=dict)
-    _inner_s: float = 0.0  # spent in the stages that have ended inside the one that is open
 
     def reject(
         self, reason: str, count: int = 1, *, sample: bytes | str = b"", source: str = "", listener: str = ""
@@ -100,34 +100,10 @@ class Stats:
         more = f" ({suppressed} more since the last of these lines)" if suppressed else ""
         _log.warning("rejected: %s from %s: %s%s", reason, source or "a client", shown, more)
 
-    def stage(self, name: str) -> Stage:
-        """`with stats.stage("store"):` counts the seconds in there, less those of stages inside it; some 1 µs."""
-        return Stage(self, name)
-
 
 def is_address(source: str) -> bool:
     """Whether this is an address (`local` = of a Unix socket), not a listener's name."""
     return source == "local" or any(c in ".:(/" for c in source)
-
-
-class Stage:
-    """An open stage: see Stats.stage."""
-
-    __slots__ = ("_began", "_name", "_outer_s", "_stats")
-
-    def __init__(self, stats: Stats, name: str) -> None:
-        self._stats, self._name = stats, name
-
-    def __enter__(self) -> None:
-        self._outer_s, self._stats._inner_s = self._stats._inner_s, 0.0
-        self._began = self._stats.clock()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        stats, took = self._stats, self._stats.clock() - self._began
-        stats.stage_s[self._name] += took - stats._inner_s
-        stats._inner_s = self._outer_s + took
 
 
 # --- who sends ---

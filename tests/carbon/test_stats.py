@@ -138,25 +138,6 @@ def test_the_counters_of_few_sources_are_exact() -> None:
 # --- stages ---
 
 
-def test_a_stage_counts_its_seconds_without_those_of_the_stages_inside() -> None:
-    at = 0.0
-    stats = Stats(clock=lambda: at)
-    with stats.stage("read"):
-        at += 1
-        with stats.stage("store"):
-            at += 2
-            with stats.stage("decide"):
-                at += 4
-            with stats.stage("decide"):
-                at += 8
-        at += 16
-    at += 32
-    with pytest.raises(ValueError), stats.stage("relay"):
-        at += 64
-        raise ValueError
-    assert dict(stats.stage_s) == {"read": 17.0, "store": 2.0, "decide": 12.0, "relay": 64.0}
-
-
 # --- reports ---
 
 
