@@ -28,6 +28,7 @@ from carbon.protocols.reader import Batch
 from carbon.protocols.token import WRONG_TOKEN
 from carbon.stats import Stats
 from storage.store import Store
+from tests.effort import tries
 
 NOW = 1_700_000_000
 ONE, OTHER = "10.0.0.1", "10.0.0.2"
@@ -387,7 +388,7 @@ posts = st.builds(
 
 
 @given(rubbish | posts, st.integers(0, 200))
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_no_answer_is_500_and_nothing_is_raised(house: House, stream: bytes, cut: int) -> None:
     connection = house.connect()
     connection.send(stream[:cut])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from carbon.aggregate import AHEAD, FULL, LATE, TOO_MANY, Aggregator, Emitted
 from carbon.rules.aggregation import Feed
 from storage import consolidation
+from tests.effort import tries
 
 NOW = 1_700_000_040  # begins a minute
 FEEDS = [
@@ -110,7 +111,7 @@ points = st.lists(
     st.sampled_from([0, 2]),
     st.sampled_from([10, 1000]),
 )
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 def test_it_holds_and_emits_what_a_dict_of_lists_does(
     steps: list[tuple[int, bool, list[tuple[int, int, float]]]],
     max_intervals: int, write_back_s: int | None, grace_s: int, values_max: int,

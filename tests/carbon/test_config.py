@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from carbon.config import ALWAYS, TABLES, Kind, Listener, Settings, age_of, described, line_of, size_of
 from storage.errors import InvalidConfig
+from tests.effort import tries
 
 TOKEN = "correct-horse-battery"
 KEYS = [key for table in (*TABLES.values(), Listener) for key, _, _ in described(table)]
@@ -57,7 +58,7 @@ files = st.dictionaries(
 
 
 @given(files)
-@settings(max_examples=200)
+@settings(max_examples=tries(200))
 def test_any_values_are_settings_or_an_invalid_config(found: dict[str, Any]) -> None:
     try:
         assert isinstance(Settings.read("the.toml", "", found), Settings)
@@ -66,7 +67,7 @@ def test_any_values_are_settings_or_an_invalid_config(found: dict[str, Any]) -> 
 
 
 @given(st.sampled_from(KEYS), simple | odd_texts)
-@settings(max_examples=500)
+@settings(max_examples=tries(500))
 def test_one_setting_of_any_value_is_taken_or_refused_by_its_key(key: str, value: object) -> None:
     every: dict[str, type[Any]] = {**TABLES, "listener": Listener}
     for name, table in every.items():

@@ -19,6 +19,7 @@ from carbon.protocols.line import LineReader
 from carbon.protocols.reader import Batch
 from carbon.stats import Stats
 from tests.carbon.memory import MemorySeries
+from tests.effort import tries
 
 NOW = 1_700_000_000
 
@@ -48,7 +49,7 @@ def test_nothing_waits(listening: socket.socket) -> None:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=40))
-@settings(max_examples=50)
+@settings(max_examples=tries(50))
 def test_datagrams_come_in_order_each_with_a_newline_behind(datagrams: list[bytes]) -> None:
     with bound() as listening:
         send(listening, *datagrams)

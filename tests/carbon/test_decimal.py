@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from carbon.decimal import ASK_PYTHON, read_decimal
+from tests.effort import tries
 
 
 def read(text: str) -> float | None:
@@ -30,7 +31,7 @@ Decimals = st.one_of(
 
 
 @given(Decimals)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=tries(1000), deadline=None)
 @example("0e40")
 @example("9007199254740993")
 @example("9007199254740992.5")

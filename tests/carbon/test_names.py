@@ -19,6 +19,7 @@ from storage.intern import lay
 from storage.schema import Rules
 from storage.store import Store
 from tests.carbon.memory import MemorySeries
+from tests.effort import tries
 
 NOW = 1_700_000_000
 
@@ -231,7 +232,7 @@ def test_without_a_store_names_are_elsewhere_and_refused_only_for_their_faults()
 
 
 @given(st.lists(st.integers(0, 3999), min_size=1, max_size=30, unique=True))
-@settings(max_examples=30)
+@settings(max_examples=tries(30))
 def test_a_few_of_many_names_are_decided_as_all_would_be(wanted: list[int]) -> None:
     shelf = MemorySeries()
     names = NameTable(shelf, Stats())

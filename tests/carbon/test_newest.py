@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from carbon.newest import WINDOW_S, Newest, Nowhere
 from storage.schema import Rules
 from storage.store import Store
+from tests.effort import tries
 
 NOW = 1_700_000_000
 SCHEMAS = "[fast]\npattern = ^f\\.\nretentions = 1s:2h\n[slow]\npattern = .*\nretentions = 10s:6h,1m:1d\n"
@@ -42,7 +43,7 @@ POINTS = st.dictionaries(st.integers(0, WINDOW_S + 600), st.floats(-1e6, 1e6), m
 
 
 @given(st.lists(st.tuples(st.sampled_from(["f", "s"]), POINTS), max_size=4))
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 def test_the_newest_hour_is_that_of_a_dict(store: Store, metrics: list[tuple[str, dict[int, float]]]) -> None:
     first, names, expected = len(store), [], []
     for number, (kind, points) in enumerate(metrics):

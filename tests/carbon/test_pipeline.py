@@ -39,6 +39,7 @@ from tests.carbon.memory import MemorySeries
 from tests.carbon.relay.links import FakePeer
 from tests.carbon.relay.test_encode import read_lines
 from tests.carbon.rulebook import BOOKS, NAMES, Book
+from tests.effort import tries
 
 NOW = 1_700_000_000
 HOUR_S = 3600
@@ -254,7 +255,7 @@ STEPS = st.lists(
     st.one_of(st.none(), st.integers(1, 5)),
     st.booleans(),
 )
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 def test_whatever_happens_all_that_was_sent_is_stored_or_counted(
     scratch: Path, book: Book, steps: list[Any], method: str, quota: int | None, stored: bool
 ) -> None:

@@ -23,6 +23,7 @@ from carbon.stats import Stats
 from storage import naming
 from tests.carbon.memory import MemorySeries
 from tests.carbon.rulebook import BOOKS, NAMES, Book, plain
+from tests.effort import tries
 
 NOW = 1_700_000_000
 BATCHES = st.lists(st.lists(st.tuples(NAMES, st.integers(0, 90)), min_size=1, max_size=12), max_size=4)
@@ -71,7 +72,7 @@ class House:
 
 
 @given(st.lists(st.tuples(BOOKS, BATCHES), min_size=1, max_size=3))
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 def test_batches_pass_as_if_every_datapoint_were_decided_by_itself(
     folder: Path, chapters: list[tuple[Book, list[list[tuple[str, int]]]]]
 ) -> None:
@@ -94,7 +95,7 @@ def test_batches_pass_as_if_every_datapoint_were_decided_by_itself(
 
 
 @given(BOOKS, BATCHES)
-@settings(max_examples=50)
+@settings(max_examples=tries(50))
 def test_aggregates_are_those_of_a_dict(
     folder: Path, book: Book, batches: list[list[tuple[str, int]]]
 ) -> None:
@@ -118,7 +119,7 @@ def test_aggregates_are_those_of_a_dict(
 
 
 @given(BOOKS, BATCHES, st.integers(0, 2), st.integers(0, 20))
-@settings(max_examples=50)
+@settings(max_examples=tries(50))
 def test_what_a_full_aggregator_does_not_take_is_counted(
     folder: Path, book: Book, batches: list[list[tuple[str, int]]], buffers: int, values: int
 ) -> None:

@@ -16,6 +16,7 @@ from storage.catalogue import VERSION, Catalogue, Change, Free, Run, Trashed, go
 from storage.errors import NotAStore, StoreVersion
 from storage.register import Register
 from storage.store import Store
+from tests.effort import tries
 
 NOW = 1_700_000_030
 GOLDEN = Path(__file__).parent / "golden" / "v1.tar.xz"
@@ -87,7 +88,7 @@ Moves = st.lists(
 
 
 @given(steps=st.lists(st.one_of(Moves, st.sampled_from(["look", "compact", "index"])), max_size=8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(100), deadline=None)
 def test_a_later_run_overrides_an_earlier_for_all_who_replay(
     steps: list, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -15,6 +15,7 @@ from benchmarks import kinds
 from storage.codec import bytes_max, damage, encode
 from storage.codec_kernels import RUNS_PAD, check, decode_row, decode_rows
 from storage.format import NAN_BITS
+from tests.effort import tries
 
 Bits = npt.NDArray[np.uint64]
 
@@ -203,13 +204,13 @@ def blocks(draw: st.DrawFn) -> Bits:
 
 
 @given(block=blocks())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=tries(250), deadline=None)
 def test_any_block_comes_back_and_reads_as_it_is_specified(block: Bits) -> None:
     assert_comes_back(block)
 
 
 @given(block=blocks(), before=st.integers(0, 20), picked=st.lists(st.integers(0, 2), max_size=5))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=tries(80), deadline=None)
 def test_rows_are_read_in_any_order_from_the_midst_of_other_bytes(
     block: Bits, before: int, picked: list[int]
 ) -> None:
@@ -291,7 +292,7 @@ def agree(data: bytearray, row: int) -> None:
 
 
 @given(row=st.integers(0, SAMPLE_ROWS - 1), at=st.integers(0, 1 << 20), change=st.integers(1, 255))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 def test_a_row_with_a_changed_byte_is_not_read(row: int, at: int, change: int) -> None:
     data = bytearray(SAMPLE)
     begin = struct.unpack_from("<I", data, 16 + 4 * row)[0] if row else 20 + 6 * SAMPLE_ROWS
@@ -302,7 +303,7 @@ def test_a_row_with_a_changed_byte_is_not_read(row: int, at: int, change: int) -
 
 
 @given(at=st.integers(0, len(SAMPLE) - 1), change=st.integers(1, 255))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 def test_a_changed_byte_is_found(at: int, change: int) -> None:
     changed = bytearray(SAMPLE)
     changed[at] ^= change
@@ -310,7 +311,7 @@ def test_a_changed_byte_is_found(at: int, change: int) -> None:
 
 
 @given(size=st.integers(0, len(SAMPLE) - 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(100), deadline=None)
 def test_missing_bytes_are_found_and_not_read(size: int) -> None:
     assert damage(SAMPLE[:size]) is not None
     assert decoded(SAMPLE[:size], [0], 60) is None
@@ -324,7 +325,7 @@ def test_more_bytes_than_there_should_be_are_found() -> None:
     row=st.integers(0, SAMPLE_ROWS - 1),
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4),
 )
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=tries(1500), deadline=None)
 def test_damaged_rows_are_read_within_their_block_and_written_within_their_slots(
     row: int, changes: list[tuple[int, int]]
 ) -> None:
@@ -352,7 +353,7 @@ def test_damaged_rows_are_read_within_their_block_and_written_within_their_slots
 
 
 @given(data=st.binary(max_size=120), start=st.integers(-5, 130), row=st.integers(-3, 9))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 def test_rubbish_is_no_block_and_does_no_harm(data: bytes, start: int, row: int) -> None:
     assert damage(data) is not None
     room = (np.uint64(0), np.empty(4 + RUNS_PAD, np.uint8), np.empty(4, np.uint64))

@@ -60,6 +60,7 @@ from storage.schema import Rules, Schema
 from storage.shard import Shard, ring_files
 from storage.store import Store
 from storage.verify import Damaged, Verification, verify
+from tests.effort import tries
 
 NOW = 1_700_000_400
 STEPS, POINTS = (10, 60), (48, 40)
@@ -508,7 +509,7 @@ SCHEMA = Schema(Retention(tuple(map(Archive, STEPS, POINTS))), "max", 0.0)
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(SETTINGS, max_examples=300)
+@settings(SETTINGS, max_examples=tries(300))
 def test_a_damaged_ring_loses_what_was_damaged_and_takes_new_points(
     built: Built, kind: str, data: st.DataObject, tmp_path: Path
 ) -> None:
@@ -567,7 +568,7 @@ def read(state: State, shard: Shard, costs: Cost, *, may_lose: bool) -> list[npt
 
 
 @given(data=st.data())
-@settings(SETTINGS, max_examples=400)
+@settings(SETTINGS, max_examples=tries(400))
 def test_a_damaged_catalogue_or_small_file_loses_no_more_than_the_newest_names(
     built: Built, data: st.DataObject, tmp_path: Path
 ) -> None:
@@ -587,7 +588,7 @@ def test_a_damaged_catalogue_or_small_file_loses_no_more_than_the_newest_names(
 
 
 @given(data=st.data())
-@settings(SETTINGS, max_examples=100)
+@settings(SETTINGS, max_examples=tries(100))
 def test_a_store_with_a_damaged_ring_starts_and_takes_new_points(
     built: Built, data: st.DataObject, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from storage.durable import encode_record, last_record
 from storage.format import HEAD_WORDS, LANES_MAX, PAGE, Geometry
 from storage.ring import Ring
 from storage.store import Store
+from tests.effort import tries
 
 NOW = 1_700_000_030
 
@@ -89,7 +90,7 @@ class WatchedDisk(SystemDisk):
 
 
 @given(steps=Steps, pack_after=st.sampled_from([None, 0, 100]), data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 def test_after_a_power_cut_what_was_synced_is_there_and_nothing_is_invented(
     steps: list, pack_after: int | None, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from storage.errors import InvalidGlob
 from storage.index import Index
 from storage.intern import lay
+from tests.effort import tries
 
 
 class Twin:
@@ -98,7 +99,7 @@ SERIES = st.integers(0, 30)
 @example([{"a": 1}, "*", {"a.b": 2}, "*", "a.**", "**", {1}, "*", {2}, "*", {"a.b": 3}, "**"])
 @example([{"a.b": 1, "a-b.b": 2, "a-b": 3, "a": 4}, "**", "*", "*.*"])
 @example([{"a;t=b.c": 1}, "a;t=b.c", "*", "**", {1}, "a;t=b.c", {"a;t=b.c": 2}, "a;t=b.c"])
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=tries(120), deadline=None)
 def test_an_index_finds_what_a_dict_and_a_recursive_matcher_find(steps: list[object]) -> None:
     index, twin = Index(), Twin()
     for step in steps:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from storage import name_kernels as kernels
 from storage.intern import Interned, lay
+from tests.effort import tries
 
 NAMES = st.lists(st.binary(max_size=40) | st.sampled_from([b"", b"a.b", b"a" * 16, b"a" * 17, b"\xff\n"]))
 
@@ -96,7 +97,7 @@ def test_each_instance_has_a_seed_of_its_own() -> None:
     assert Interned().seed != Interned().seed
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tries(20), deadline=None)
 @given(st.integers(0, 2**64 - 1))
 def test_hashes_of_similar_names_spread_over_all_low_bits(seed: int) -> None:
     names = [f"servers.web-{i:04d}.cpu.{j}".encode() for i in range(256) for j in "ab"]

@@ -21,6 +21,7 @@ from storage.jobs import drive
 from storage.lifetime import Limits, expire, silent
 from storage.schema import Rules
 from storage.store import AHEAD_MAX_S, Restored, Store
+from tests.effort import tries
 
 NOW = 1_700_000_030
 CONF = "[all]\npattern = .\nretentions = 10s:1h,60s:6h\n"
@@ -221,7 +222,7 @@ class Lives(RuleBasedStateMachine):
 
 
 Lives.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=tries(40), stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_a_name_shows_what_was_sent_to_it_and_nothing_of_another = Lives.TestCase
 

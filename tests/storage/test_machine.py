@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from storage.schema import Rules
 from storage.store import AHEAD_MAX_S, Store
+from tests.effort import tries
 
 START = 1_700_000_000
 STEP, POINTS, RATIO = 10, 60, 6  # 10s:10m,1m:1h
@@ -147,6 +148,6 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=tries(40), stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestMachine = Machine.TestCase

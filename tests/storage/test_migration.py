@@ -18,6 +18,7 @@ from storage.resample import Held, resample
 from storage.retention import Retention, parse
 from storage.schema import AGGREGATION_FILE, SCHEMAS_FILE, Rules, Schema
 from storage.store import AHEAD_MAX_S, Store
+from tests.effort import tries
 from tests.storage.test_resample import as_dicts, first_slot, retentions
 
 NOW = 1_700_000_030
@@ -77,7 +78,7 @@ def retention_of(store: Store, name: str) -> str:
 
 
 @given(old=retentions(), new=retentions())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(100), deadline=None)
 def test_every_datapoint_that_does_not_come_through_lies_in_a_part_that_the_losses_name(
     old: Retention, new: Retention
 ) -> None:
@@ -275,7 +276,7 @@ Late = st.one_of(
     ),
     roll_up=st.booleans(),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tries(25), deadline=None)
 @example(appends=[[(i, 0), (i, 200)] for i in range(8)], roll_up=False)
 def test_datapoints_appended_between_slices_are_never_lost(
     appends: list[list[tuple[int, int]]], roll_up: bool, tmp_path_factory: pytest.TempPathFactory

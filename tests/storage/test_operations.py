@@ -25,6 +25,7 @@ from storage.snapshot import UNFINISHED, restore, snapshot
 from storage.store import Store
 from storage.usage import NO_SERIES, usage
 from storage.verify import verify
+from tests.effort import tries
 
 NOW = 1_700_000_000
 STEP, SLOTS, COARSE = 1, 60, 5
@@ -124,7 +125,7 @@ Writes = st.one_of(Points, Points, st.sampled_from(["roll up", "seal", "pack", "
     before=st.lists(st.one_of(Writes, st.just("delete")), max_size=25),
     meanwhile=st.lists(Writes, max_size=25),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tries(30), deadline=None)
 def test_a_snapshot_has_what_was_there_and_nothing_that_was_not_sent(
     before: list[Any], meanwhile: list[Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -330,7 +331,7 @@ def filled(folder: Path) -> Store:
 
 
 @given(depth=st.none() | st.integers(1, 5))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=tries(10), deadline=None)
 def test_what_branches_take_sums_up_to_the_files(
     depth: int | None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -362,7 +363,7 @@ Stored = st.dictionaries(st.integers(0, 59), st.floats(allow_nan=False, allow_in
 
 
 @given(stored=Stored, missing=st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tries(25), deadline=None)
 def test_a_dump_is_what_was_stored(stored: dict[int, float], missing: bool, tmp_path_factory: Any) -> None:
     written = Written(tmp_path_factory.mktemp("dump") / "s")
     series = written.store.create(["a.b"])

@@ -11,6 +11,7 @@ from storage.errors import InvalidRetention
 from storage.resample import Floats, Held, resample
 from storage.retention import Archive, Retention, parse
 from storage.schema import Schema
+from tests.effort import tries
 
 NOW = 1_700_000_030
 Dicts = list[tuple[Archive, int, dict[int, float]]]  # (archive, first slot, slot → value), finest first
@@ -134,7 +135,7 @@ Factors = st.sampled_from([0.0, 0.3, 0.5, 1.0])
 
 
 @given(data=st.data(), old=retentions(), new=retentions(), method=Methods, factor=Factors)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=tries(250), deadline=None)
 def test_every_slot_is_what_the_plain_twin_says(
     data: st.DataObject, old: Retention, new: Retention, method: str, factor: float
 ) -> None:
@@ -145,7 +146,7 @@ def test_every_slot_is_what_the_plain_twin_says(
 @given(
     data=st.data(), old=retentions(), method=Methods, factor=Factors, more=st.integers(0, 5), rows=st.integers(1, 3)
 )  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tries(150), deadline=None)
 def test_an_archive_that_does_not_change_comes_through_to_the_last_bit(
     data: st.DataObject, old: Retention, method: str, factor: float, more: int, rows: int
 ) -> None:

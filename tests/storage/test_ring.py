@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from storage.errors import CorruptRing
 from storage.format import LANE_ROWS, LANES_START, PAGE, Geometry, decode_header
 from storage.ring import Ring
+from tests.effort import tries
 
 STEP, POINTS = 10, 40
 
@@ -35,7 +36,7 @@ Writes = st.lists(st.tuples(st.integers(0, 600), st.integers(0, 3 * POINTS), st.
 
 
 @given(steps=st.lists(st.one_of(Writes, st.just("reopen")), max_size=6))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=tries(120), deadline=None)
 def test_what_was_written_last_to_a_slot_is_read_until_its_block_is_overtaken(
     steps: list, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -14,6 +14,7 @@ from storage.consolidation import WHISPER_METHODS
 from storage.retention import Archive, Retention
 from storage.schema import Schema
 from storage.shard import Shard, choose_window
+from tests.effort import tries
 
 NOW = 1_700_000_003
 Point = tuple[int, float]  # timestamp, value
@@ -68,7 +69,7 @@ def straddles(archives: list[tuple[int, int]], start: int, step: int) -> bool:
 
 
 @given(case=cases())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tries(150), deadline=None)
 @example(
     case=(
         [(60, 90), (900, 8)],
@@ -120,7 +121,7 @@ def compare(shard: Shard, path: str, archives: list[tuple[int, int]], start: int
     method=st.sampled_from(["sum", "average,max,count,p90"]),
     data=st.data(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 def test_any_order_gives_the_same_archives(
     points: list[tuple[int, int]], method: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -156,7 +157,7 @@ Writes = st.lists(
 
 
 @given(batches=Writes, data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 def test_each_aggregation_kept_is_what_it_would_be_alone(
     batches: list, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -14,6 +14,7 @@ from storage.errors import InvalidName, NotAStore, StoreInUse, StoreVersion
 from storage.format import SHARD_ROWS
 from storage.schema import Rules
 from storage.store import Store
+from tests.effort import tries
 
 NOW = 1_700_000_030
 
@@ -51,7 +52,7 @@ Points = st.lists(st.tuples(Names, st.integers(0, 59), st.integers(-9, 9)), min_
 
 
 @given(steps=st.lists(st.one_of(Points, st.just("reopen")), max_size=6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=tries(50), deadline=None)
 def test_any_series_of_appends_and_reopenings_reads_as_a_dict(
     steps: list, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

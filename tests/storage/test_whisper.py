@@ -17,6 +17,7 @@ from storage.consolidation import WHISPER_METHODS
 from storage.errors import CorruptWhisper, InvalidName
 from storage.retention import Archive, Retention
 from storage.schema import Schema
+from tests.effort import tries
 
 NOW = 1_700_000_030
 Archives = list[tuple[int, int]]
@@ -69,7 +70,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(archives=archive_lists(), method=st.sampled_from(WHISPER_METHODS), factor=Factors, batches=Batches)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=tries(80), deadline=None)
 def test_every_archive_of_a_file_reads_as_whisper_reads_it(
     path: Path, archives: Archives, method: str, factor: float, batches: Any
 ) -> None:
@@ -89,7 +90,7 @@ def test_every_archive_of_a_file_reads_as_whisper_reads_it(
     flips=st.lists(st.tuples(st.one_of(st.integers(0, 60), st.integers(0)), st.integers(1, 255)), max_size=3),
     cut=st.one_of(st.none(), st.integers(0)),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tries(150), deadline=None)
 def test_a_damaged_file_is_refused_or_reads_as_whisper_reads_it(
     path: Path, archives: Archives, batches: Any, flips: list[tuple[int, int]], cut: int | None
 ) -> None:
@@ -121,7 +122,7 @@ Raw = st.lists(
 
 
 @given(timestamps=Raw, swaps=st.booleans(), base=st.integers(-3, 25))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 def test_points_in_any_disorder_read_as_whisper_reads_them(
     path: Path, timestamps: list[int], swaps: bool, base: int
 ) -> None:
@@ -171,7 +172,7 @@ Cells = st.lists(st.one_of(st.just(np.nan), st.floats(-100, 100)), min_size=1, m
 
 
 @given(archives=archive_lists(), method=st.sampled_from(WHISPER_METHODS), factor=Factors, cells=Cells)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=tries(80), deadline=None)
 def test_what_is_encoded_reads_the_same_by_whisper_and_by_decode(
     path: Path, archives: Archives, method: str, factor: float, cells: list[float]
 ) -> None:

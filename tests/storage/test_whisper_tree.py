@@ -25,6 +25,7 @@ from storage.schema import Schema
 from storage.store import Store
 from storage.whisper import layout
 from storage.whisper_tree import Tally, export_tree, import_tree
+from tests.effort import tries
 from tests.storage.test_whisper import NOW, Batches, Factors, archive_lists, make, same
 
 DAY = [(60, 1440)]
@@ -89,7 +90,7 @@ Files = st.lists(
 
 
 @given(files=Files, chunk_files=st.integers(1, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 def test_a_tree_goes_in_and_out_and_reads_as_whisper_reads_it(
     files: Any, chunk_files: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -14,6 +14,7 @@ from carbon.names import REFUSED, NameTable
 from carbon.protocols.line import LineReader
 from carbon.stats import Stats
 from tests.carbon.memory import MemorySeries
+from tests.effort import tries
 
 NOW = 1_700_000_000
 Point = tuple[str, int, float]
@@ -89,14 +90,14 @@ Text = st.lists(Lines, max_size=30).map(b"".join)
 
 
 @given(Text)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 def test_a_buffer_of_lines_gives_what_split_and_float_give(data: bytes) -> None:
     # a form feed and its like are white space to bytes.split, but not to the protocol
     assert Stream().feed(data).points == plain(data)
 
 
 @given(Text, st.lists(st.integers(0, 400), max_size=6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tries(150), deadline=None)
 def test_a_stream_split_anywhere_gives_the_same_datapoints(data: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     pieces = [data[a:b] for a, b in pairwise(edges)]
@@ -104,7 +105,7 @@ def test_a_stream_split_anywhere_gives_the_same_datapoints(data: bytes, cuts: li
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 def test_rubbish_neither_raises_nor_costs_the_lines_around_it(rubbish: bytes) -> None:
     stream = Stream().feed(b"a.b 1 10\n" + rubbish + b"\nc.d 2 20\n")
     assert stream.points[0] == ("a.b", 10, 1.0)
@@ -243,7 +244,7 @@ def test_a_datagram_need_not_end_with_a_newline() -> None:
 
 
 @given(st.integers(0, 2**64 - 1))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=tries(500), deadline=None)
 def test_every_float_comes_through_to_the_last_bit(bits: int) -> None:
     value = struct.unpack("<d", struct.pack("<Q", bits))[0]
     if np.isfinite(value):

@@ -15,6 +15,7 @@ from carbon.protocols.protobuf import ProtobufReader
 from carbon.protocols.reader import Batch, Sampled, joined, warm_up
 from tests.carbon.protocols.spoken import SPOKEN, Spoken
 from tests.carbon.protocols.streams import Point, Stream, fault, read
+from tests.effort import tries
 
 names = st.text("abc.;=é-_", min_size=1, max_size=30).map(str.encode).filter(lambda name: fault(name) is None)
 points = st.tuples(names, st.integers(0, 2**32 - 1), st.floats(allow_nan=False, allow_infinity=False))
@@ -32,7 +33,7 @@ RUBBISH = [
 
 @every
 @given(batches=batches, cuts=st.lists(st.integers(0, 1000), max_size=6))
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 def test_a_stream_split_anywhere_gives_the_same_datapoints(
     spoken: Spoken, batches: list[list[Point]], cuts: list[int]
 ) -> None:
@@ -48,7 +49,7 @@ def test_a_stream_split_anywhere_gives_the_same_datapoints(
 
 @every
 @given(batches=batches, rubbish=st.sampled_from(RUBBISH) | st.binary(min_size=1, max_size=12))
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 def test_rubbish_after_datapoints_costs_none_of_them(
     spoken: Spoken, batches: list[list[Point]], rubbish: bytes
 ) -> None:

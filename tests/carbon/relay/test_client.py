@@ -21,6 +21,7 @@ from carbon.relay.spool import Spool
 from carbon.relay.window import Keep
 from storage.disk import SystemDisk
 from tests.carbon.relay.links import FakePeer, chunk, numbers
+from tests.effort import tries
 
 HERE = Destination("127.0.0.1", 2004, "a")
 SECOND = {"retry_first_s": 1.0, "retry_max_s": 8.0, "jitter": 0.0}
@@ -414,7 +415,7 @@ Steps = st.lists(
 
 
 @given(Steps, st.booleans(), st.booleans(), st.sampled_from([0, 150, 1 << 20]))
-@settings(max_examples=200)
+@settings(max_examples=tries(200))
 def test_all_that_is_offered_arrives_or_is_counted(
     steps: list[tuple[str, int]], flow_control: bool, last_room: bool, spool_bytes: int
 ) -> None:

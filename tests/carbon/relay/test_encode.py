@@ -28,6 +28,7 @@ from carbon.relay.encode import (
 from carbon.stats import Stats
 from storage.intern import Interned, lay
 from tests.carbon.memory import MemorySeries
+from tests.effort import tries
 
 Datapoint = tuple[bytes, int, float]
 
@@ -99,14 +100,14 @@ def unpickled(data: bytes) -> list[Datapoint]:
 
 
 @given(Datapoints)
-@settings(max_examples=150)
+@settings(max_examples=tries(150))
 @example([(b"a", 0, -0.0)])
 def test_lines_read_back_as_the_same(points: list[Datapoint]) -> None:
     assert same(read_lines(Columns(points).encode(Format.LINE)), points)
 
 
 @given(Datapoints)
-@settings(max_examples=150)
+@settings(max_examples=tries(150))
 def test_frames_read_back_as_the_same(points: list[Datapoint]) -> None:
     data = Columns(points).encode(Format.PICKLE)
     assert same(read_frames(data), points)

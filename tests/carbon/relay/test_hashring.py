@@ -18,6 +18,7 @@ from carbon.errors import InvalidDestination
 from carbon.relay.destination import Destination, parse_destinations
 from carbon.relay.hashring import Flavour, HashRing, HashType, JumpRing, hasher, make_ring
 from tests.carbon.relay.golden import FILE, Spec, ask_c_relay, ask_carbon, digest, names, specs
+from tests.effort import tries
 
 GOLDEN: list[dict[str, Any]] = json.loads(FILE.read_text())
 PATHS = [name.encode() for name in names(100_000)]
@@ -188,7 +189,7 @@ Clusters = st.lists(
 
 
 @given(Clusters, st.sampled_from(HashType), st.sampled_from(Flavour), st.integers(1, 5), st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 def test_replicas_are_distinct_and_as_many_as_there_can_be(
     cluster: list[Destination], hash_type: HashType, flavour: Flavour, replicas: int, diverse: bool
 ) -> None:

@@ -18,6 +18,7 @@ from carbon.relay.number_kernels import (
     write_integer,
     write_value,
 )
+from tests.effort import tries
 
 Floats = st.one_of(
     st.floats(allow_nan=False),
@@ -59,7 +60,7 @@ def plain(value: float) -> str:
 
 
 @given(Floats)
-@settings(max_examples=1000)
+@settings(max_examples=tries(1000))
 @example(-0.0)
 @example(5e-324)
 @example(1.7976931348623157e308)
@@ -80,7 +81,7 @@ def test_a_value_is_written_as_its_shortest_text(value: float) -> None:
 
 
 @given(Floats.filter(lambda value: math.isfinite(value) and value != 0))
-@settings(max_examples=500)
+@settings(max_examples=tries(500))
 def test_the_long_way_finds_the_digits_of_repr(value: float) -> None:
     digits, exponent = shortest(np.float64(abs(value)).view(np.uint64))
     assert 0 < digits < 10**17

@@ -20,6 +20,7 @@ from storage.intern import Interned, lay
 from tests.carbon.relay.links import FakePeer
 from tests.carbon.relay.test_encode import read_frames, read_lines
 from tests.carbon.relay.test_router import CLUSTER, TextRules
+from tests.effort import tries
 
 Point = tuple[int, int, float]  # number of a name, timestamp, value
 Points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 10**9), st.floats(-1e6, 1e6)), max_size=30)
@@ -62,7 +63,7 @@ READERS = {Format.LINE: read_lines, Format.PICKLE: read_frames}
 
 
 @given(Points, st.sampled_from(Format), st.integers(1, 3))
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 def test_each_destination_has_the_datapoints_of_its_names(
     points: list[Point], form: Format, replicas: int
 ) -> None:

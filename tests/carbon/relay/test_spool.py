@@ -17,6 +17,7 @@ from carbon.relay.destination import Destination
 from carbon.relay.encode import Chunk, Format
 from carbon.relay.spool import CUT_OFF, DAMAGED, DISK, FULL, Place, Spool, other_spools, spool_folder
 from storage.disk import SystemDisk
+from tests.effort import tries
 
 SEGMENT = 200
 
@@ -116,7 +117,7 @@ class AgainstAList(RuleBasedStateMachine):
             assert self.spool.nbytes == 0
 
 
-AgainstAList.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AgainstAList.TestCase.settings = settings(max_examples=tries(60), stateful_step_count=40, deadline=None)
 TestAgainstAList = AgainstAList.TestCase
 
 
@@ -133,7 +134,7 @@ def test_a_restart_after_all_was_done_gives_nothing(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(0, 120), max_size=40), st.integers(0, 1500))
-@settings(max_examples=50)
+@settings(max_examples=tries(50))
 def test_it_never_takes_more_than_its_cap(sizes: list[int], cap: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         spool = make(Path(folder), bytes_max=cap)
@@ -244,7 +245,7 @@ def test_a_segment_cut_off_anywhere_gives_its_whole_records(tmp_path: Path) -> N
 
 
 @given(st.data())
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 def test_damage_anywhere_gives_no_datapoint_that_was_not_there(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)

@@ -10,6 +10,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from carbon.rules.linear import translate
+from tests.effort import tries
 
 # what operators write, and what the two read differently
 REAL = [
@@ -62,14 +63,14 @@ def agree(pattern: str, name: str) -> None:
 
 @pytest.mark.parametrize("pattern", REAL)
 @given(names)
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 @example("aB")
 def test_what_operators_write_finds_the_same(pattern: str, name: str) -> None:
     agree(pattern, name)
 
 
 @given(patterns, names)
-@settings(max_examples=600)
+@settings(max_examples=tries(600))
 @example("(?:|a)*", "a")
 @example("(?:a|b)??b", "ab")
 @example(r"\B", "a")

@@ -15,6 +15,7 @@ from carbon.rules.patterns import Pattern, PatternSet
 from storage.errors import InvalidConfig
 from tests.carbon.rules.test_linear import REAL, names
 from tests.carbon.rules.test_linear import patterns as any_patterns
+from tests.effort import tries
 
 pytestmark = pytest.mark.filterwarnings("ignore:Possible nested set")
 LINE = Line("/conf/rules.conf", 7, "")
@@ -43,13 +44,13 @@ def test_a_set_finds_what_each_of_its_patterns_finds(
 
 
 @given(st.sampled_from(REAL), st.sampled_from(["", "x", r"<\1>", r"\g<0>\g<0>", r"\\1", "é", r"\."]), names)
-@settings(max_examples=500)
+@settings(max_examples=tries(500))
 def test_a_name_is_rewritten_as_re_rewrites_it(text: str, replacement: str, name: str) -> None:
     substitutes(text, replacement, name)
 
 
 @given(any_patterns, st.sampled_from(["", "x", r"<\1>", r"\g<0>."]), names)
-@settings(max_examples=400)
+@settings(max_examples=tries(400))
 def test_any_pattern_rewrites_as_re_does(text: str, replacement: str, name: str) -> None:
     substitutes(text, replacement, name)
 

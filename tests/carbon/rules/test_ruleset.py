@@ -18,6 +18,7 @@ from carbon.rules.rewrite import RewriteRule, Rewrites
 from carbon.rules.ruleset import Decision, RuleSet
 from storage import naming
 from storage.errors import InvalidConfig
+from tests.effort import tries
 
 FILES = {
     "blacklist.conf": "^bad\\.\n",
@@ -93,7 +94,7 @@ def plainly(
 
 
 @given(LISTED, LISTED, REWRITE, AGGREGATE, REWRITE, st.booleans(), st.lists(NAMES, max_size=6))
-@settings(max_examples=250)
+@settings(max_examples=tries(250))
 def test_a_name_takes_the_way_that_carbon_gives_it(
     black: list[str], white: list[str], pre: list[tuple[str, str]], aggregates: list[str],
     post: list[tuple[str, str]], forward_all: bool, names: list[str],
