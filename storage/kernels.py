@@ -322,8 +322,8 @@ def seals(words, lanes, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def read_rows(words, data, geometry, rows, first, out):  # type: ignore[no-untyped-def]
-    """Fill out (uint64 bits, (rows, points)) with the slots from `first` on of each row; data is words as bytes."""
+def read_rows(words, data, geometry, rows, first, out, at_rows):  # type: ignore[no-untyped-def]
+    """Fill out[at_rows[i]] (uint64 bits) with the slots from `first` on of rows[i]; data is words as bytes."""
     block, places, stamps, lane_words, _ = geometry
     points = out.shape[1]
     scratch, runs = np.empty(block, np.uint64), np.empty(block + RUNS_PAD, np.uint8)
@@ -337,7 +337,7 @@ def read_rows(words, data, geometry, rows, first, out):  # type: ignore[no-untyp
             e = (first + at) // block
             s = first + at - e * block
             n = min(block - s, points - at)
-            here = out[i, at : at + n]
+            here = out[at_rows[i], at : at + n]
             stamp = np.uint64(e + 1)
             h = e & 1
             place = e % places

@@ -458,18 +458,24 @@ class Ring:
 
     def read(self, rows: Integers, first: int, points: int) -> Floats:
         """float64 (rows, points): the slots from `first` on, NaN where nothing was written."""
-        out = np.empty((len(rows), points), np.uint64)
+        out = np.empty((len(rows), points))
+        self.read_into(out, np.arange(len(rows)), rows, first)
+        return out
+
+    def read_into(self, out: Floats, at: Integers, rows: Integers, first: int) -> None:
+        """As `read`: rows[i] fills out[at[i]]."""
+        bits = out.view(np.uint64)
         for _ in range(_READ_TRIES):
             before = self._seals(rows)
             if before < -1:
-                return self._read_there(rows, first, points)
+                out[at] = self._read_there(rows, first, out.shape[1])
+                return
             words = self.file.words  # one map, even if another thread makes a new one meanwhile
-            kernels.read_rows(words, words.view(np.uint8), self._kernel_geometry, rows, first, out)
+            kernels.read_rows(words, words.view(np.uint8), self._kernel_geometry, rows, first, bits, at)
             if before >= 0 and before == self._seals(rows):
-                break
+                return
             os.sched_yield()  # a seal went on meanwhile: a block could have been seen in neither place
         # a writer that died in the middle of a seal leaves head and place each readable: what was read is right
-        return out.view(np.float64)
 
     def _seals(self, rows: Integers) -> int:
         """A number that changes when one of the rows' lanes is sealed; -1 while one is, -2 where a lane is missing."""
@@ -522,8 +528,8 @@ class LostRing(Ring):
     def close(self) -> None:
         pass
 
-    def read(self, rows: Integers, first: int, points: int) -> Floats:
-        return np.full((len(rows), points), np.nan)
+    def read_into(self, out: Floats, at: Integers, rows: Integers, first: int) -> None:
+        out[at] = np.nan
 
     def newest(self) -> int:
         return -1

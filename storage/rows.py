@@ -76,8 +76,12 @@ def next_born(last: int, step: int) -> int:
     return -(-(last + step) // step) * step
 
 
-def blank_unborn(values: npt.NDArray[np.float64], born: Integers, start: int, step: int) -> None:
-    """Make missing what lies before each row's `born` in a matrix (rows, slots from `start` on)."""
+def blank_unborn(
+    values: npt.NDArray[np.float64], at: Integers, born: Integers, start: int, step: int
+) -> None:
+    """Make missing what lies before each one's `born` in rows `at` of a matrix (rows, slots from `start` on)."""
     hidden = -((start - born) // step)  # slots that begin before
-    if hidden.size and int(hidden.max()) > 0:
-        values[np.arange(values.shape[1]) < hidden[:, None]] = np.nan
+    some = np.flatnonzero(hidden > 0)
+    if len(some):
+        early = np.arange(values.shape[1]) < hidden[some, None]
+        values[at[some]] = np.where(early, np.nan, values[at[some]])

@@ -316,20 +316,21 @@ class Shard:
     def window(self, start: int, until: int, now: int) -> Window | None:
         return choose_window(self.archives, start, until, now)
 
-    def read(self, rows: Integers, window: Window, method: str | None = None) -> Floats:
-        """float64 (rows, window.points), NaN where there is nothing.
+    def read_into(
+        self, out: Floats, at: Integers, rows: Integers, window: Window, method: str | None = None
+    ) -> None:
+        """Fill out[at[i]] (…, window.points) with what rows[i] has, NaN where there is nothing.
 
         `method`: the aggregation that is asked for, where several are kept. What is from before it was kept is taken
         from the series' own, if the two are values of one kind.
         """
-        at = rows, window.start // window.step, window.points
+        first = window.start // window.step
         own, asked = self.rings[window.archive], self.ring(window.archive, method)
-        values = asked.read(*at)
+        asked.read_into(out, at, rows, first)
         if asked is not own and method not in _TOTALS and self.schema.method not in _TOTALS:
-            gaps = np.isnan(values)
+            gaps = np.isnan(out[at])
             if gaps.any():
-                values[gaps] = own.read(*at)[gaps]
-        return values
+                out[at] = np.where(gaps, own.read(rows, first, window.points), out[at])
 
     def newest(self) -> int:
         """Epoch seconds of the newest datapoint of any series; 0 = none."""

@@ -38,7 +38,7 @@ from storage.register import Bytes, Moved, Register
 from storage.ring import Floats, Integers, Ring
 from storage.rows import NOT_YET, blank_unborn, next_born
 from storage.schema import Decision, Rules, Schema
-from storage.shard import Shard, Window
+from storage.shard import Shard, Window, choose_window
 
 _log = logging.getLogger(__name__)
 
@@ -699,7 +699,7 @@ class Store:
         values = shard.ring(archive, method).read(rows, first, points)
         if born is not None:
             step = shard.archives[archive].step
-            blank_unborn(values, born[rows], first * step, step)
+            blank_unborn(values, np.arange(len(rows)), born[rows], first * step, step)
         return values
 
     def roll_up(self) -> None:
@@ -761,6 +761,15 @@ class Store:
                 grids.setdefault(window._replace(archive=0), []).append(part)
         return [_gather(grid, parts, method) for grid, parts in grids.items()]
 
+    def count(self, series: Series, start: int, until: int, now: int) -> int:
+        """How many datapoints `fetch` would give; reads none."""
+        total = 0
+        for number, at in _by_shard(series):
+            archives = self.schema_of(number * SHARD_ROWS).retention.archives
+            window = choose_window(archives, start, until, now)
+            total += 0 if window is None else window.points * len(at)
+        return total
+
     def consolidations(self, series: Series) -> list[str]:
         """Each series' own aggregation."""
         numbers, which = np.unique(series // SHARD_ROWS, return_inverse=True)
@@ -819,19 +828,19 @@ class _Part(NamedTuple):
     rows: Integers
     born: Integers | None
 
-    def read(self, method: str | None) -> Floats:
-        values = self.shard.read(self.rows, self.window, method)
+    def read_into(self, out: Floats, at: Integers, method: str | None) -> None:
+        self.shard.read_into(out, at, self.rows, self.window, method)
         if self.born is not None:
-            blank_unborn(values, self.born, self.window.start, self.window.step)
-        return values
+            blank_unborn(out, at, self.born, self.window.start, self.window.step)
 
 
 def _gather(grid: Window, parts: list[_Part], method: str | None) -> Fetched:
-    matrices = [part.read(method) for part in parts]
-    if len(parts) == 1:
-        return Fetched(parts[0].positions, grid.start, grid.step, matrices[0])
-    positions = np.concatenate([part.positions for part in parts])
-    return Fetched(positions, grid.start, grid.step, np.concatenate(matrices))
+    """What all parts give, their positions ascending: each writes its rows where they belong."""
+    positions = np.sort(np.concatenate([part.positions for part in parts]))
+    out = np.empty((len(positions), grid.points))
+    for part in parts:
+        part.read_into(out, np.searchsorted(positions, part.positions), method)
+    return Fetched(positions, grid.start, grid.step, out)
 
 
 def _lock(folder: Path) -> int:

@@ -102,7 +102,17 @@ def test_more_series_than_a_shard_has_rows_go_to_the_next(tmp_path: Path) -> Non
     assert len(store.shards()) == 2
     store.append(series, np.full(len(names), NOW), np.arange(len(names), dtype=float), NOW)
     (fetched,) = store.fetch(series[[5, -1, 7]], NOW - 60, NOW, NOW)
-    assert fetched.values[np.argsort(fetched.positions), -1].tolist() == [5.0, SHARD_ROWS + 99.0, 7.0]
+    assert fetched.positions.tolist() == [0, 1, 2]
+    assert fetched.values[:, -1].tolist() == [5.0, SHARD_ROWS + 99.0, 7.0]
+
+
+@pytest.mark.parametrize("window", [(NOW - 60, NOW), (NOW - 86_400 * 20, NOW), (NOW + 60, NOW + 120), (0, 9)])
+def test_datapoints_are_counted_without_reading(tmp_path: Path, window: tuple[int, int]) -> None:
+    store = Store(tmp_path)
+    put(store, {"hosts.a.cpu": (NOW, 1.0), "x.count": (NOW, 2.0), "x.gauge": (NOW, 3.0)})
+    _, series = store.find_series("*.{a.cpu,count,gauge}")
+    fetched = store.fetch(series, *window, NOW)
+    assert store.count(series, *window, NOW) == sum(part.values.size for part in fetched)
 
 
 def test_names_that_came_one_by_one_are_joined_at_the_next_start(tmp_path: Path) -> None:
