@@ -6,7 +6,8 @@ against paths, and then looked up, walked from the few parents that there are, o
 the level's columns. Everything is only ever appended, so a new name is found at once; a removed one leaves
 its nodes behind, dead, until it comes back.
 
-Tagged series (`name;tag=value`) are no part of the tree; they are found by their exact canonical text.
+Tagged series (`name;tag=value`) are no part of the tree: `tagged` finds them by their tags (see tags.py), and a
+glob with a `;` is their exact canonical text.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import numpy.typing as npt
 from storage import name_kernels as kernels
 from storage.glob import EVERYTHING, Matcher, Path, compile_path
 from storage.intern import Bounds, Ids, Interned, Text, grown, laid, split_lines
+from storage.order import order
+from storage.tags import Tagged
 
 Mask = npt.NDArray[np.bool_]
 # Nodes of a level, each once; None = all of them
@@ -35,7 +38,6 @@ _ROOT: Ids = np.zeros(1, np.int32)
 _ALL: Mask = np.empty(0, np.bool_)  # scan_level's word for "all are ok"
 # What a hash look-up, or a step along a list of children, costs in nodes passed over by a scan
 _LOOK_UP, _WALK = 32, 16
-_KEY_MAX = 1 << 62
 
 
 class Nodes(NamedTuple):
@@ -52,20 +54,17 @@ class Index:
     def __init__(self) -> None:
         self._vocabulary = Interned()
         self._levels = [_Level.root()]
-        self._tagged = Interned()
-        self._tagged_series: Ids = np.empty(0, np.int32)
+        self.tagged = Tagged()
         self._lock = RLock()
 
     def __len__(self) -> int:
         """How many paths have a series, tagged ones too."""
-        tagged = np.count_nonzero(self._tagged_series >= 0)
-        return int(self._levels[0].columns.below[0]) + int(tagged)
+        return int(self._levels[0].columns.below[0]) + len(self.tagged)
 
     @property
     def nbytes(self) -> int:
         """Bytes allocated, room to grow included."""
-        own = self._tagged_series.nbytes + sum(level.nbytes for level in self._levels)
-        return own + self._vocabulary.nbytes + self._tagged.nbytes
+        return sum(level.nbytes for level in self._levels) + self._vocabulary.nbytes + self.tagged.nbytes
 
     # --- changes ---
 
@@ -79,17 +78,9 @@ class Index:
         tagged = np.empty(len(starts), np.bool_)
         with self._lock:
             if kernels.has_byte(blob, starts, stops, _SEMICOLON, tagged):
-                self._add_tagged(blob, starts[tagged], stops[tagged], series[tagged])
+                self.tagged.add_all(blob, starts[tagged], stops[tagged], series[tagged])
             plain = ~tagged & (series >= 0)
             self._add_plain(blob, starts[plain], stops[plain], series[plain])
-
-    def _add_tagged(self, blob: Text, starts: Bounds, stops: Bounds, series: Ids) -> None:
-        ids = self._tagged.add_all(blob, starts, stops)
-        if len(self._tagged) > len(self._tagged_series):
-            used = len(self._tagged_series)
-            self._tagged_series = grown(self._tagged_series, len(self._tagged))
-            self._tagged_series[used:] = -1
-        self._tagged_series[ids[series >= 0]] = series[series >= 0]
 
     def _add_plain(self, blob: Text, starts: Bounds, stops: Bounds, series: Ids) -> None:
         """All paths go down a level together, until each has come to its last node."""
@@ -124,7 +115,7 @@ class Index:
         with self._lock:
             for depth, level in enumerate(self._levels):
                 self._climb(depth, level.unset(gone), -1)
-            kernels.unset_leaves(self._tagged_series, gone, np.empty(len(self._tagged_series), np.int32))
+            self.tagged.remove(gone)
 
     # --- questions ---
 
@@ -154,10 +145,9 @@ class Index:
         """Every path that has a series, tagged ones too, sorted."""
         with self._lock:
             rows = self._rows(dict.fromkeys(range(1, len(self._levels))), leaves=True)
-            tagged = np.flatnonzero(self._tagged_series >= 0)
         paths = [self._paths(row) for row in rows]
-        if len(tagged):
-            paths.append(sorted(self._tagged.names(tagged)))
+        if tagged := self.tagged.paths():
+            paths.append(tagged)
         return paths[0] if len(paths) == 1 else sorted(chain.from_iterable(paths))
 
     def _find_exact(self, path: str) -> Nodes:
@@ -169,8 +159,7 @@ class Index:
         series, branch = -1, False
         with self._lock:
             if ";" in path:
-                known = self._tagged.find(name)
-                series = self._tagged_series[known] if known >= 0 else -1
+                series = self.tagged.series_of(name)
             else:
                 labels = name.split(b".")
                 node = self._node(labels)
@@ -262,7 +251,7 @@ class Index:
                 nodes = nodes[wanted]
                 labels = self._labels(depth, nodes)
                 rows.append(
-                    _Rows(labels, _order(self._vocabulary, labels), columns.leaf[nodes], branch[wanted])
+                    _Rows(labels, order(self._vocabulary, labels, b"."), columns.leaf[nodes], branch[wanted])
                 )
         return rows
 
@@ -398,52 +387,3 @@ class _Level:
             parent_ok[parents] = True
         out = np.empty(self.count + 1, np.int32)
         return out[: kernels.scan_level(self.columns, self.count, parent_ok, label_ok, out)]
-
-
-def _order(names: Interned, labels: Ids) -> npt.NDArray[np.intp]:
-    """The order by path of labels int32 (depth, n): ranks, packed into as few integers as can hold them.
-
-    Ranks are made for each answer: kept for all labels, they would have to be made anew whenever one comes.
-    """
-    keys, room = [np.zeros(labels.shape[1], np.int64)], _KEY_MAX
-    for depth, row in enumerate(labels):
-        ranks, distinct = _ranks(names, row, dot=depth + 1 < len(labels))
-        if distinct > room:
-            keys.append(np.zeros(labels.shape[1], np.int64))
-            room = _KEY_MAX
-        keys[-1] = keys[-1] * distinct + ranks
-        room //= distinct
-    return np.argsort(keys[0]) if len(keys) == 1 else np.lexsort(keys[::-1])
-
-
-def _ranks(names: Interned, row: Ids, *, dot: bool) -> tuple[npt.NDArray[np.int64], int]:
-    """(rank of each label among those of the row, how many different ones there are)."""
-    seen = np.zeros(len(names), np.bool_)
-    seen[row] = True
-    distinct = np.flatnonzero(seen).astype(np.int32)
-    ranks = np.empty(len(names), np.int64)
-    ranks[_sorted(names, distinct, dot)] = np.arange(len(distinct))
-    return ranks[row], len(distinct)
-
-
-def _sorted(names: Interned, labels: Ids, dot: bool) -> Ids:
-    """Labels in order, as they stand in a path: with the dot that follows them or, in the last place, without.
-
-    They are sorted by their first eight bytes, those that agree by the next eight, and so on.
-    """
-    longest = int((names.offsets[labels + 1] - names.offsets[labels]).max()) + 1
-    group = np.zeros(len(labels), np.int64)  # of each place, the first place of those that agree so far
-    undecided = np.arange(len(labels))
-    for at in range(0, longest, 8):
-        if len(undecided) < 2:
-            break
-        words = np.empty(len(undecided), np.uint64)
-        kernels.label_words(names.arrays, labels[undecided], at, dot, words)
-        order = np.lexsort((words, group[undecided]))
-        labels[undecided] = labels[undecided[order]]
-        words, mine = words[order], group[undecided]
-        first = np.ones(len(undecided), np.bool_)
-        first[1:] = (words[1:] != words[:-1]) | (mine[1:] != mine[:-1])
-        group[undecided] = undecided[np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))]
-        undecided = undecided[~(first & np.append(first[1:], True))]
-    return labels

@@ -530,10 +530,11 @@ def scan_level(nodes, count, parent_ok, label_ok, out):  # type: ignore[no-untyp
 
 
 @njit(nogil=True, cache=True)
-def label_words(names, labels, at, dot, out):  # type: ignore[no-untyped-def]
+def label_words(names, labels, at, after, out):  # type: ignore[no-untyped-def]
     """Bytes at … at + 8 of each label as a number that sorts alike, 0 after the end → out uint64 (n,).
 
-    With dot, one follows the label: `a-b` comes before `a` where more nodes follow, after it where none do.
+    The byte `after` follows the label (0 = none): `a-b` comes before `a` where a dot and more nodes follow, after it
+    where none do.
     """
     for i in range(len(labels)):
         start, stop = names.offsets[labels[i]], names.offsets[labels[i] + 1]
@@ -542,8 +543,8 @@ def label_words(names, labels, at, dot, out):  # type: ignore[no-untyped-def]
             byte = np.uint64(0)
             if j < stop:
                 byte = np.uint64(names.blob[j])
-            elif j == stop and dot:
-                byte = np.uint64(_DOT)
+            elif j == stop:
+                byte = np.uint64(after)
             word = (word << np.uint64(8)) | byte
         out[i] = word
 

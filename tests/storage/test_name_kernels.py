@@ -323,7 +323,7 @@ def test_words_of_labels_sort_as_their_bytes(names: list[bytes], at: int, dot: b
     interned = Interned()
     interned.add_all(*lay(names))
     words = np.empty(len(names), np.uint64)
-    kernels.label_words(interned.arrays, int32(range(len(names))), at, dot, words)
+    kernels.label_words(interned.arrays, int32(range(len(names))), at, ord(".") if dot else 0, words)
     parts = [(name + b"." * dot)[at : at + 8].ljust(8, b"\0") for name in names]
     assert words.tolist() == [int.from_bytes(part, "big") for part in parts]
 
