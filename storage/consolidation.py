@@ -45,7 +45,7 @@ _ALIASES = {
     "maximum": "max",
     "minimum": "min",
 }
-_PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)\Z")
+_PERCENTILE = re.compile(r"p(?:\d{1,2}|\d{0,2}\.\d+|100(?:\.0+)?)\Z", re.ASCII)
 
 # What whisper can roll up with, in the order of its file format (code 1 first).
 WHISPER_METHODS = ("average", "sum", "last", "max", "min", "avg_zero", "absmax", "absmin")

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 _PAIRS_AT_ONCE = 1 << 16  # (row, coarse slot) pairs rolled up together: ratio × 512 KiB of memory
 
 
-_TOTALS = ("sum", "count")  # what does not stand for a single value
+TOTALS = ("sum", "count")  # what does not stand for a single value
 
 
 class Window(NamedTuple):
@@ -327,7 +327,7 @@ class Shard:
         first = window.start // window.step
         own, asked = self.rings[window.archive], self.ring(window.archive, method)
         asked.read_into(out, at, rows, first)
-        if asked is not own and method not in _TOTALS and self.schema.method not in _TOTALS:
+        if asked is not own and method not in TOTALS and self.schema.method not in TOTALS:
             gaps = np.isnan(out[at])
             if gaps.any():
                 out[at] = np.where(gaps, own.read(rows, first, window.points), out[at])

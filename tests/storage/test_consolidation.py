@@ -31,7 +31,14 @@ TWINS = {
     "absmin": lambda known, all_: min(known, key=abs),
     "median": lambda known, all_: statistics.median(known),
 }
-ALIASES = {"avg": "average", "total": "sum", "current": "last", "rangeOf": "range"}
+ALIASES = {
+    "avg": "average",
+    "total": "sum",
+    "current": "last",
+    "rangeOf": "range",
+    "maximum": "max",
+    "minimum": "min",
+}
 Matrices = hnp.arrays(
     np.float64,
     hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12),
@@ -55,12 +62,12 @@ def test_columns_and_rows_are_what_the_plain_twin_says(name: str, values: np.nda
     np.testing.assert_allclose(across.values, expected, rtol=1e-9, atol=1e-9)
 
 
-@given(values=Matrices, percent=st.sampled_from([50, 75, 95, 99, 99.9]))
-def test_percentiles_are_numpys_linear_ones(values: np.ndarray, percent: float) -> None:
+@given(values=Matrices, percent=st.sampled_from(["0", "50", "75", "95", "99", "99.9", ".5", "100", "100.0"]))
+def test_percentiles_are_numpys_linear_ones(values: np.ndarray, percent: str) -> None:
     reduced = consolidation.columns(f"p{percent}", values)
     for j, column in enumerate(values.T):
         known = column[~np.isnan(column)]
-        expected = np.percentile(known, percent) if len(known) else np.nan
+        expected = np.percentile(known, float(percent)) if len(known) else np.nan
         np.testing.assert_allclose(reduced.values[j], expected, rtol=1e-9, atol=1e-9)
 
 
@@ -90,3 +97,11 @@ def test_no_rows_give_nothing_known() -> None:
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownAggregation, match="'average'"):
         consolidation.canonical("averge")
+
+
+@pytest.mark.parametrize(
+    "name", ["p", "p.", "p5.", "p101", "p100.1", "p-1", "p1e1", "p５", "50", "xp50", "p50x"]
+)
+def test_what_is_no_percentage_is_no_percentile(name: str) -> None:
+    with pytest.raises(UnknownAggregation):
+        consolidation.canonical(name)
