@@ -1,8 +1,21 @@
-"""Settings of the render wing: frozen dataclasses, one a section."""
+"""Settings of the render wing: frozen dataclasses, one a section. settings.py reads those that have a table.
+
+A table's fields have `metadata`: `read`, which gives the value of what stands in the file or raises ValueError
+with what is allowed, and `words` for the manual.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from render.macros import NO_MACROS, Macros
 
 
 @dataclass(frozen=True)
@@ -11,9 +24,11 @@ class Limits:
 
     targets_max: int = 100  # a request; graphite-web: none
     # a request, each pattern once a window. carbonapi: 1,000; VictoriaMetrics: 300,000; graphite-web: none
-    series_max: int = 50_000
-    # read for a request, 8 bytes each. VictoriaMetrics: 1,000 M scanned; Prometheus: 50 M; graphite-web: none
+    series_max: int = 300_000
+    # held at once for a request, 8 bytes each. Prometheus: 50 M; graphite-web: none
     points_max: int = 100_000_000
+    # read for a request, an aggregate's one part after another. VictoriaMetrics: 1,000 M
+    points_read_max: int = 1_000_000_000
     # seconds, with the earlier data that functions ask for; as far as a retention may reach
     span_s_max: int = 100 * 366 * 86_400
     name_chars_max: int = 50_000_000  # of all names of one series list; functions put names into names
@@ -25,18 +40,343 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
+_MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+_MODULES_MAX = 64
+_BOUND = re.compile(r"(?<!%)(?:%%)*%s")
+_STRAY = re.compile(r"(?<!%)(?:%%)*%(?![%s])")
+_TIMEOUT_MAX_S = 30
+_HOST = re.compile(r"\*|\.?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
+_ORIGIN = re.compile(r"\*|https?://(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Scope(IntEnum):
+    """What one who asks may do; each has those before it."""
+
+    NONE = 0
+    READ = 1
+    WRITE = 2  # tags, and all else that requests change
+    ADMIN = 3  # what cannot be taken back
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+def _modules(value: object) -> tuple[str, ...]:
+    """Names of Python modules."""
+    names = value if isinstance(value, list) else [value]
+    if len(names) > _MODULES_MAX:
+        raise ValueError(f"has {len(names)} modules; at most {_MODULES_MAX}")
+    for name in names:
+        if not isinstance(name, str) or _MODULE.fullmatch(name) is None:
+            raise ValueError(f"{name!r} is no module's name such as ops_functions, without a folder and .py")
+    return tuple(names)
+
+
+def _define(value: object) -> Macros:
+    """Macros by name."""
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ValueError('is no table of texts such as perMinute = "perSecond({{.argString}})|scale(60)"')
+    return Macros(value)
+
+
+def _redis(value: object) -> RedisServer:
+    """The table of a Redis server."""
+    found = _parts(value, {"url": _text, "keys": _texts, "timeout": _seconds}, ("url", "keys"))
+    return RedisServer(found["url"], found["keys"], found.get("timeout", RedisServer.timeout_s))
+
+
+def _postgres(value: object) -> Mapping[str, Database]:
+    """Databases by name."""
+    if not isinstance(value, dict) or not all(isinstance(table, dict) for table in value.values()):
+        raise ValueError("is no table of databases: write [lookup.postgres.NAME]")
+    return MappingProxyType({name: _database(name, table) for name, table in value.items()})
+
+
+def _database(name: str, table: object) -> Database:
+    try:
+        found = _parts(table, {"dsn": _text, "queries": _queries, "timeout": _seconds}, ("dsn", "queries"))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return Database(found["dsn"], found["queries"], found.get("timeout", Database.timeout_s))
+
+
+def _parts(
+    value: object, known: Mapping[str, Callable[[object], Any]], needed: Sequence[str]
+) -> dict[str, Any]:
+    """The keys of a table within a table, read."""
+    if not isinstance(value, dict):
+        raise ValueError(f"is no table with {', '.join(known)}")
+    for key in needed:
+        if key not in value:
+            raise ValueError(f"{key}: is missing")
+    found = {}
+    for key, given in value.items():
+        if key not in known:
+            raise ValueError(f"{key}: no such setting; there are {', '.join(known)}")
+        try:
+            found[key] = known[key](given)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+    return found
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is no text")
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{value!r} is no list of texts")
+    return tuple(map(_text, value))
+
+
+def _queries(value: object) -> Mapping[str, str]:
+    """Queries by name, each with a place for a parameter or more."""
+    if not isinstance(value, dict) or not value:
+        raise ValueError('is no table of queries such as owner = "SELECT owner FROM hosts WHERE name = %s"')
+    for name, query in value.items():
+        if not isinstance(query, str) or _BOUND.search(query) is None:
+            raise ValueError(f"{name}: a query has a %s for each part of a name that it takes")
+        if _STRAY.search(query):
+            raise ValueError(f"{name}: a % that is no %s is written %%")
+    return MappingProxyType(dict(value))
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _TIMEOUT_MAX_S:
+        raise ValueError(f"{value!r} is no number of seconds above 0 and at most {_TIMEOUT_MAX_S}")
+    return float(value)
+
+
+def _whole(low: int, high: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"{value!r} is no whole number from {low:,} to {high:,}")
+        return value
+
+    return read
+
+
+def _idle(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 86_400:
+        raise ValueError(f"{value!r} is no number of seconds from 1 to 86,400")
+    return float(value)
+
+
+def _path(value: object) -> Path:
+    return Path(_text(value))
+
+
+def _list(value: object) -> tuple[str, ...]:
+    """A list of texts, or one; it may be empty."""
+    return () if value == [] else _texts([value] if isinstance(value, str) else value)
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    """Names as they stand in a Host header, without a port."""
+    names = _list(value)
+    for name in names:
+        if _HOST.fullmatch(name) is None:
+            raise ValueError(f"{name!r} is no host's name such as metrics.example.org, .example.org or *")
+    return tuple(name.lower() for name in names)
+
+
+def _origins(value: object) -> tuple[str, ...]:
+    origins = _list(value)
+    for origin in origins:
+        if _ORIGIN.fullmatch(origin) is None:
+            raise ValueError(f"{origin!r} is no origin such as https://grafana.example.org:3000, or *")
+    return tuple(origin.lower() for origin in origins)
+
+
+def _networks(value: object) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(text) for text in _list(value))
+    except ValueError as error:
+        raise ValueError(f"is no list of networks such as 10.0.0.0/8 or ::1: {error}") from error
+
+
+def _header(value: object) -> str:
+    if not isinstance(value, str) or _HEADER.fullmatch(value) is None:
+        raise ValueError(f"{value!r} is no header's name such as X-Forwarded-User")
+    return value
+
+
+def _scope(value: object) -> Scope:
+    try:
+        return Scope[str(value).upper()]
+    except KeyError:
+        raise ValueError(f"{value!r} is none of {', '.join(map(str, Scope))}") from None
+
+
+def _scope_or_auto(value: object) -> Scope | None:
+    return None if value == "auto" else _scope(value)
+
+
+def _setting(read: Callable[[object], object], words: str) -> dict[str, object]:
+    return {"read": read, "words": words}
+
+
 @dataclass(frozen=True)
 class Http:
-    """What the HTTP server takes on."""
+    """[http]: what the HTTP server takes on. A request's line and headers have 16 KiB, which is Twisted's own bound."""
 
-    body_bytes_max: int = 8 << 20  # a request's form. Django: 2.5 MB; VictoriaMetrics: 16 MB and more
-    fields_max: int = 10_000  # parameters of a request; Django: 1,000
-    # nodes that /metrics/find and /metrics/expand list. go-carbon: 30,000; graphite-web: any
-    found_max: int = 50_000
-    running_max: int = 4  # requests that are worked on at once. Prometheus: 20; VictoriaMetrics: 2 a core
-    waiting_max: int = 64  # requests that wait for that; more get 429
-    idle_s: float = 60.0  # until a connection without a request, or a reader who stands still, is closed
-    # a connection's request line and headers have a bound of 16 KiB, which is Twisted's own
+    body_bytes_max: int = field(  # Django: 2.5 MB; VictoriaMetrics: 16 MB and more
+        default=8 << 20, metadata=_setting(_whole(1024, 1 << 30), "bytes of a request's form")
+    )
+    fields_max: int = field(  # Django: 1,000
+        default=10_000, metadata=_setting(_whole(10, 1_000_000), "parameters of a request")
+    )
+    found_max: int = field(  # go-carbon: 30,000; graphite-web: any
+        default=50_000,
+        metadata=_setting(_whole(1, 10_000_000), "nodes that /metrics/find and /metrics/expand list at most"),
+    )
+    running_max: int = field(  # Prometheus: 20; VictoriaMetrics: 2 a core
+        default=4, metadata=_setting(_whole(1, 256), "requests that a process works on at once")
+    )
+    waiting_max: int = field(
+        default=64, metadata=_setting(_whole(0, 100_000), "requests that wait for that; more are told 429")
+    )
+    connections_max: int = field(  # Prometheus: 512
+        default=5_000, metadata=_setting(_whole(1, 100_000), "connections of a process at once")
+    )
+    idle_s: float = field(
+        default=60.0,
+        metadata=_setting(
+            _idle,
+            "seconds until a connection is closed on which no request becomes whole, or nothing is read",
+        ),
+    )
+    tls_certificate: Path | None = field(
+        default=None, metadata=_setting(_path, "PEM file of the certificate and its chain: https only")
+    )
+    tls_key: Path | None = field(default=None, metadata=_setting(_path, "PEM file of the certificate's key"))
+    tls_client_ca: Path | None = field(
+        default=None, metadata=_setting(_path, "PEM file: only clients with a certificate of this CA")
+    )
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """What does not fit together: the key to look at, and what is wrong."""
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            yield "tls-key", "tls-certificate and tls-key go together"
+        elif self.tls_client_ca is not None and self.tls_certificate is None:
+            yield "tls-client-ca", "needs tls-certificate and tls-key"
 
 
 DEFAULT_HTTP = Http()
+
+
+@dataclass(frozen=True)
+class Access:
+    """[access]: who may ask for what. Tokens are made by `plumbago token add`."""
+
+    anonymous: Scope | None = field(
+        default=None,
+        metadata=_setting(
+            _scope_or_auto,
+            "what is allowed without a token: none, read, write, admin; auto = none as soon as there is a token, "
+            "before that write on a loopback address and read on others",
+        ),
+    )
+    hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=_setting(
+            _hosts,
+            "names that this server is asked by, beside addresses, this host's own and names without a dot; "
+            "`.example.org`: all below; `*`: any",
+        ),
+    )
+    origins: tuple[str, ...] = field(
+        default=(),
+        metadata=_setting(
+            _origins,
+            "web pages of other origins that may read answers and, with a token, change something; "
+            "`*`: any may read",
+        ),
+    )
+    proxies: tuple[Network, ...] = field(
+        default=(),
+        metadata=_setting(
+            _networks, "networks of proxies that are believed about who asks (OIDC and the like)"
+        ),
+    )
+    user_header: str = field(
+        default="X-Forwarded-User",
+        metadata=_setting(_header, "the header in which such a proxy names the user"),
+    )
+    proxy_scope: Scope = field(
+        default=Scope.READ, metadata=_setting(_scope, "what such users may do: read, write, admin")
+    )
+
+
+DEFAULT_ACCESS = Access()
+
+
+@dataclass(frozen=True)
+class Functions:
+    """[functions]: series functions of one's own (docs/functions.md)."""
+
+    modules: tuple[str, ...] = field(
+        default=(),
+        metadata=_setting(_modules, "Python modules, of the config folder or installed, that add functions"),
+    )
+    define: Macros = field(
+        default=NO_MACROS,
+        metadata=_setting(
+            _define, 'macros: `perMinute = "perSecond({{.argString}})|scale(60)"` in [functions.define]'
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class RedisServer:
+    """[lookup.redis]: a Redis whose hashes have aliases."""
+
+    url: str = field(repr=False)  # redis://USER:PASSWORD@HOST:PORT/DATABASE, rediss:// with TLS, unix://PATH
+    keys: tuple[str, ...]  # of the hashes that targets may name
+    timeout_s: float = 0.25  # carbonapi: 0.25
+
+
+@dataclass(frozen=True)
+class Database:
+    """[lookup.postgres.NAME]: a PostgreSQL database whose queries give aliases."""
+
+    dsn: str = field(repr=False)  # libpq's: "host=db dbname=inventory user=plumbago"
+    queries: Mapping[str, str]  # by name; each %s is a parameter
+    timeout_s: float = 1.0
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """[lookup]: tables of other servers in which aliasByRedis() and aliasByPostgres() look names up."""
+
+    redis: RedisServer | None = field(
+        default=None,
+        metadata=_setting(_redis, "`url`, `keys` (of the hashes that may be asked) and `timeout` in seconds"),
+    )
+    postgres: Mapping[str, Database] = field(
+        default_factory=lambda: MappingProxyType({}),
+        metadata=_setting(
+            _postgres,
+            "by name: `dsn`, `timeout` in seconds, and `queries` by name; each %s takes a part of a series' name",
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All tables of plumbago.toml that are the renderer's."""
+
+    http: Http = DEFAULT_HTTP
+    access: Access = DEFAULT_ACCESS
+    functions: Functions = field(default_factory=Functions)
+    lookup: Lookup = field(default_factory=Lookup)
+
+
+TABLES: Mapping[str, type[Any]] = MappingProxyType(
+    {"http": Http, "access": Access, "functions": Functions, "lookup": Lookup}
+)

@@ -6,12 +6,18 @@ RenderError
 ├── ArgumentError    a function's argument: parameter, what it takes
 ├── InvalidTime      a time or an interval that is none
 ├── ParameterError   a request's parameters: all that are wrong, at once
+├── InvalidModule    a module of the user's, named in the configuration, that cannot be loaded: not a request's fault
+├── CustomFailed     a function of such a module that fails (500)
+├── Refused          who asks may not, or asks for a host that is not ours (400, 401, 403, 421)
 ├── TooMuch          the query costs more than the limits allow (413), with the numbers
-└── Deadline         the query has taken longer than the limits allow (503)
+├── Unavailable      another server that a function asks gives no answer (503)
+├── Deadline         the query has taken longer than the limits allow (503)
+└── Cancelled        nobody waits for the answer any more (499, which nobody reads)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -72,8 +78,43 @@ class ParameterError(RenderError):
         return {"parameters": self.errors}
 
 
+class InvalidModule(RenderError):
+    """A module of the user's that cannot be used for series functions."""
+
+    def __init__(self, module: str, reason: str) -> None:
+        super().__init__(f"[functions] modules: {module}: {reason}")
+        self.module, self.reason = module, reason
+
+
+class CustomFailed(RenderError):
+    """A function of the user's own fails; what it has raised is in the log, as it may hold what is not for all."""
+
+    status = 500
+
+    def __init__(self, function: str, reason: str) -> None:
+        super().__init__(f"{function}() is no function of Plumbago's own, and {reason}")
+        self.function, self.reason = function, reason
+
+    def details(self) -> dict[str, Any]:
+        return {"function": self.function}
+
+
+class Refused(RenderError):
+    """Says what is missing, never what there is; `headers` go with the answer."""
+
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str]) -> None:
+        super().__init__(reason)
+        self.status, self.headers = status, headers
+
+
 class TooMuch(RenderError):
     status = 413
+
+
+class Unavailable(RenderError):
+    """A server that the configuration names cannot be asked; its address and what it said are for the log only."""
+
+    status = 503
 
 
 class Deadline(RenderError):
@@ -84,3 +125,10 @@ class Deadline(RenderError):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the query takes longer than {seconds:g} s; narrow the pattern or the window")
         self.seconds = seconds
+
+
+class Cancelled(RenderError):
+    status = 499  # nginx' word for it
+
+    def __init__(self) -> None:
+        super().__init__("the client has gone")

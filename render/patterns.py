@@ -3,8 +3,8 @@
 Python's matcher tries one way to match after another, and a pattern such as (a+)+b has exponentially many. So
 the ways are counted first: how a pattern's quantifiers and alternatives can share a text. What is cheap for a
 text of that length runs in `re`; the rest in google-re2, whose time is linear, where it means the same (but that it
-looks for no second match where it has found an empty one); what neither can do in bounded time is refused with
-ArgumentError.
+looks for no second match where it has found an empty one). What neither can do in bounded time, which is look-around
+and back-references on long names, runs in a process of its own that is killed when its time is over.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from render.errors import ArgumentError
+from render.killable import Killable, TookTooLong
 
 PATTERN_CHARS_MAX = 256
 REPLACEMENT_CHARS_MAX = 1024
 RESULT_CHARS_MAX = 16 * 1024
 WAYS_QUICK = 1_000_000  # 5 ms a text; beyond it google-re2 is preferred
 WAYS_MAX = 20_000_000  # 0.1 s a text; beyond it google-re2 is needed
+KILLED_S = 0.5  # what all texts together may take in the process of a pattern that nothing else can do
 _TEXT_CHARS_MAX = 1_000_000
 _TEXTS_AT_ONCE = 256
 
@@ -50,20 +52,34 @@ class Pattern:
         shape = _shape(compiled)
         self._max = _longest(shape, WAYS_MAX)
         self._quick = self._max if linear is None else _longest(shape, WAYS_QUICK)
+        self._killable: Killable | None = None
 
     def search(self, text: str) -> object | None:
-        """A match, or None if the pattern is found nowhere in the text."""
+        """Something that is true, or None if the pattern is found nowhere in the text."""
         if len(text) <= self._quick:
             return self._re.search(text)
-        found: object | None = self._matcher(text).search(text)
+        try:
+            found: object | None = self._matcher(text).search(text)
+        except TookTooLong:
+            raise self._too_long(text) from None
         return found
+
+    def picks(self, texts: Sequence[str]) -> list[bool]:
+        """Which of the texts it is found in."""
+        if max(map(len, texts), default=0) <= self._quick:
+            search = self._re.search
+            return [search(text) is not None for text in texts]
+        return [self.search(text) is not None for text in texts]
 
     def sub(self, replacement: str, text: str) -> str:
         """The text with all that matches replaced; \\1 and \\g<name> stand for groups."""
-        if len(text) > self._quick and (matcher := self._matcher(text)) is not self._re:
-            out = str(matcher.sub(self._expansion(replacement), text))
-        else:
+        matcher = self._re if len(text) <= self._quick else self._matcher(text)
+        if matcher is self._re:
             out = self._sub(replacement, text)
+        elif self._re2 is not None and matcher is self._re2:
+            out = str(self._re2.sub(self._expansion(replacement), text))
+        else:
+            out = self._killable_sub(replacement, text)
         if len(out) > RESULT_CHARS_MAX:
             reason = f"makes a name of {len(out)} characters; at most {RESULT_CHARS_MAX}"
             raise ArgumentError(self._function, "replace", reason)
@@ -101,6 +117,13 @@ class Pattern:
         except (re.error, IndexError) as error:
             raise self._bad(replacement, str(error)) from None
 
+    def _killable_sub(self, replacement: str, text: str) -> str:
+        self._sub(replacement, "")  # says what is wrong with it
+        try:
+            return self._matcher(text).sub(replacement, text)  # type: ignore[no-any-return]
+        except TookTooLong:
+            raise self._too_long(text) from None
+
     def _matcher(self, text: str) -> Any:
         """What searches a text that `re` might take long for."""
         # google-re2 knows no letters but ASCII's, and its $ does not match before a last line end
@@ -108,11 +131,16 @@ class Pattern:
             return self._re2
         if len(text) <= self._max:
             return self._re
+        if self._killable is None:
+            self._killable = Killable(self._re.pattern, KILLED_S)
+        return self._killable
+
+    def _too_long(self, text: str) -> ArgumentError:
         reason = (
-            f"{self._re.pattern!r} could take too long on a name of {len(text)} characters: "
-            "use fewer of * + ? | and none within a repeated group"
+            f"{self._re.pattern!r} takes more than {KILLED_S:g} s, at last on a name of {len(text)} characters: "
+            "use fewer of * + ? | and none within a repeated group, or no look-around and back-references"
         )
-        raise ArgumentError(self._function, self._argument, reason)
+        return ArgumentError(self._function, self._argument, reason)
 
     def _expansion(self, replacement: str) -> Callable[[Any], str]:
         """The replacement as a function of a match, for google-re2, whose own reading of it is another."""

@@ -9,66 +9,30 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, TypeVar
 
 from render.config import DEFAULT_LIMITS, Limits
-from render.errors import ArgumentError, Deadline, TargetError, TooMuch, UnknownFunction
+from render.errors import ArgumentError, TargetError, TooMuch, UnknownFunction
+from render.explain import Trace
+from render.extras import NO_EXTRAS, Extras
 from render.functions import REGISTRY
+from render.functions.fold import Fold
 from render.functions.registry import Function, Param, convert
-from render.series import Block, Matrix, SeriesList, Tags
+from render.lookups.tables import Lookups
+from render.reading import Key, Part, Reading, Request, Source, Window
+from render.series import SeriesList
 from render.target import NO_VARIABLES, Call, Constant, Node, Pattern, parse
 from storage.consolidation import canonical
-from storage.errors import InvalidGlob
 
 T = TypeVar("T")
-Key: TypeAlias = Hashable
-SeriesIds = npt.NDArray[np.int32]
 
-_PATTERN_CALL = "seriesByTag"  # a call that is a pattern by its whole text: the store knows tags
+_PATTERN_CALL = "seriesByTag"  # a call that is a pattern by its whole text
 _LISTS = ("seriesList", "seriesLists")
 _VALUES_MAX = 128  # that a repeatable parameter takes, series lists aside
-_PROBED = 16  # series that tell how many points a big fetch would give
-
-
-class Fetched(Protocol):
-    """Series that share one grid; `positions` says which of the asked ones. storage.store.Fetched is one."""
-
-    @property
-    def positions(self) -> npt.NDArray[np.intp]: ...
-    @property
-    def start(self) -> int: ...
-    @property
-    def step(self) -> int: ...
-    @property
-    def values(self) -> Matrix: ...
-
-
-class Source(Protocol):
-    """What a query needs of the store."""
-
-    def find_series(self, pattern: str) -> tuple[list[str], SeriesIds]:
-        """The paths that a pattern names, sorted, and their series."""
-        ...
-
-    def fetch(
-        self, series: SeriesIds, start: int, until: int, now: int, method: str | None = None
-    ) -> Sequence[Fetched]:
-        """The datapoints in (start, until]; series that have no such window come in none of the answers.
-
-        `method`: the aggregation to read coarse archives by, where they keep several.
-        """
-        ...
-
-    def consolidations(self, series: SeriesIds) -> list[str]:
-        """Each series' own aggregation."""
-        ...
 
 
 def render(
@@ -83,13 +47,25 @@ def render(
     variables: Mapping[str, str] = NO_VARIABLES,
     limits: Limits = DEFAULT_LIMITS,
     clock: Callable[[], float] = time.monotonic,
+    cancelled: Callable[[], bool] = lambda: False,
+    trace: Trace | None = None,
+    extras: Extras = NO_EXTRAS,
+    stitched: bool = False,
 ) -> list[SeriesList]:
-    """One series list a target. What several targets share is read and evaluated once. Raises RenderError."""
+    """One series list a target. What several targets share is read and evaluated once. Raises RenderError.
+
+    `cancelled` tells when nobody waits for the answer any more; `trace` is told what is done. `stitched`: a
+    long range is fine where there is fine data, and coarse before.
+    """
     if len(targets) > limits.targets_max:
         raise TooMuch(f"{len(targets)} targets in a request; at most {limits.targets_max}")
-    nodes = [parse(target, variables=variables) for target in targets]
-    request = Request(source, limits, clock, shared=_repeated(nodes))
-    context = Context(start, until, now, zone, x_files_factor, variables, request)
+    nodes = [parse(extras.macros.expand(target), variables=variables) for target in targets]
+    request = Request(source, limits, clock, _repeated(nodes), cancelled=cancelled, trace=trace)
+    context = Context(
+        start, until, now, zone, x_files_factor, variables, request, extras=extras, stitched=stitched
+    )
+    patterns = [pattern for node in nodes for pattern in _patterns(node)]
+    request.admit(patterns, context.reading, now)
     return [evaluate(node, context) for node in nodes]
 
 
@@ -98,119 +74,6 @@ def evaluate(target: Node, context: Context) -> SeriesList:
     if isinstance(target, Constant):
         raise TargetError(repr(target.value), target.column, "a constant is no target, a path or a call")
     return context.evaluate(target)
-
-
-class Window(NamedTuple):
-    start: int  # epoch seconds
-    until: int
-
-
-class Reading(NamedTuple):
-    """What of a series is read."""
-
-    window: Window
-    method: str | None  # the aggregation to read coarse archives by, None = the series' own
-
-
-class Found(NamedTuple):
-    """What a pattern names."""
-
-    paths: list[str]
-    series: SeriesIds
-    consolidations: list[str]
-
-
-class Request:
-    """What a request has read so far, so that nothing is read twice, and what it has cost.
-
-    `shared` holds the keys of the calls that stand more than once in the targets: their outcome is kept.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        limits: Limits,
-        clock: Callable[[], float] = time.monotonic,
-        shared: frozenset[Key] = frozenset(),
-    ) -> None:
-        self.source, self.limits, self.shared = source, limits, shared
-        self._clock, self._deadline = clock, clock() + limits.duration_s
-        self._found: dict[str, Found] = {}
-        self._fetched: dict[tuple[str, Reading], SeriesList] = {}
-        self.evaluated: dict[tuple[Key, Reading], SeriesList] = {}
-        self.series = 0
-        self.points = 0
-
-    def check(self) -> None:
-        """Raises Deadline when the time is over. Called between steps; long loops call it too."""
-        if self._clock() > self._deadline:
-            raise Deadline(self.limits.duration_s)
-
-    def check_names(self, function: str, series: SeriesList) -> SeriesList:
-        """The list as it is; raises TooMuch if its names have grown too long."""
-        chars = sum(sum(map(len, block.names)) for block in series.blocks)
-        if chars > self.limits.name_chars_max:
-            most = self.limits.name_chars_max
-            raise TooMuch(
-                f"{function}() makes names of {chars} characters; at most {most}: use alias() within"
-            )
-        return series
-
-    def find(self, pattern: str) -> Found:
-        found = self._found.get(pattern)
-        if found is None:
-            try:
-                paths, series = self.source.find_series(pattern)
-            except InvalidGlob as error:
-                raise TargetError(pattern, 1, str(error)) from error
-            found = self._found[pattern] = Found(paths, series, self.source.consolidations(series))
-        return found
-
-    def fetch(self, pattern: str, reading: Reading, now: int, x_files_factor: float) -> SeriesList:
-        """The series of a pattern in a window. Raises TooMuch before reading what the limits do not allow."""
-        fetched = self._fetched.get((pattern, reading))
-        if fetched is None:
-            self.check()
-            found, (window, method) = self.find(pattern), reading
-            self._count_series(pattern, len(found.series))
-            self._estimate(pattern, found.series, window, now)
-            parts = self.source.fetch(found.series, *window, now, method) if len(found.series) else ()
-            self._count_points(pattern, sum(part.values.size for part in parts))
-            fetched = self._fetched[pattern, reading] = _listed(pattern, found, parts, x_files_factor)
-        return fetched
-
-    def _count_series(self, pattern: str, count: int) -> None:
-        self.series += count
-        if self.series > self.limits.series_max:
-            raise TooMuch(
-                f"{pattern!r} names {count} series, {self.series} with what the request has read before; "
-                f"at most {self.limits.series_max}: narrow the pattern"
-            )
-
-    def _estimate(self, pattern: str, series: SeriesIds, window: Window, now: int) -> None:
-        """Raises TooMuch if the points of a few series say that those of all would be too many.
-
-        Nothing is read where even a point a second would not be too many. Series of one pattern may have
-        different steps, hence `_count_points` counts once more when they have been read.
-        """
-        if self.points + len(series) * (window.until - window.start) <= self.limits.points_max:
-            return
-        few = series[np.unique(np.linspace(0, len(series) - 1, _PROBED, dtype=np.intp))]
-        points = max((part.values.shape[1] for part in self.source.fetch(few, *window, now)), default=0)
-        if self.points + points * len(series) > self.limits.points_max:
-            raise self._too_many_points(pattern, points * len(series), f"about {points} x {len(series)}")
-
-    def _count_points(self, pattern: str, points: int) -> None:
-        if self.points + points > self.limits.points_max:
-            raise self._too_many_points(pattern, points, str(points))
-        self.points += points
-
-    def _too_many_points(self, pattern: str, points: int, said: str) -> TooMuch:
-        before = f", {self.points} have been read before" if self.points else ""
-        return TooMuch(
-            f"{pattern!r} would read {said} points{before}; at most {self.limits.points_max} a request: "
-            "narrow the pattern or the window"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,6 +88,13 @@ class Context:
     variables: Mapping[str, str]
     request: Request
     method: str | None = None  # the aggregation to read coarse archives by, None = each series' own
+    part: Part | None = None  # of this pattern only these series are read
+    stitched: bool = False  # long ranges are put together of all archives
+    extras: Extras = NO_EXTRAS
+
+    @property
+    def lookups(self) -> Lookups:
+        return self.extras.lookups
 
     def check(self) -> None:
         """Raises Deadline when the request has taken too long."""
@@ -233,24 +103,38 @@ class Context:
     def fetch(self, pattern: str) -> SeriesList:
         """The series that a pattern names, over this window, under their paths."""
         factor = 0.0 if self.x_files_factor is None else self.x_files_factor
-        return self.request.fetch(pattern, self._reading, self.now, factor)
+        if self.part is not None and self.part.pattern == pattern:
+            return self.request.fetch_part(self.part, self.reading, self.now, factor)
+        return self.request.fetch(pattern, self.reading, self.now, factor)
 
     @property
-    def _reading(self) -> Reading:
-        return Reading(Window(self.start, self.until), self.method)
+    def stacks(self) -> dict[str, SeriesList]:
+        return self.request.stacks
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(Window(self.start, self.until), self.method, self.stitched)
 
     def evaluate(self, node: Node, start: int | None = None, until: int | None = None) -> SeriesList:
         """The series of a tree over this window, or another."""
         there = self.over(start, until)
-        if isinstance(node, Pattern) or (isinstance(node, Call) and node.function == _PATTERN_CALL):
-            return there.fetch(node.text)
         if isinstance(node, Constant):
             raise TargetError(repr(node.value), node.column, "a constant is no series list")
+        pattern = self.pattern_of(node)
+        if isinstance(node, Pattern) or pattern is not None:
+            return there.fetch(node.text)
         return there._shared(node)
+
+    def pattern_of(self, node: Node) -> str | None:
+        """The pattern that a node is, seriesByTag() too, which the store is asked for then; None = none."""
+        if isinstance(node, Call) and node.function == _PATTERN_CALL:
+            self.request.find_tagged(node.text, _expressions(node, self))
+            return node.text
+        return node.text if isinstance(node, Pattern) else None
 
     def evaluate_text(self, target: str) -> SeriesList:
         """The series of a target that a function has made up, such as applyByNode's template."""
-        return self.evaluate(parse(target, variables=self.variables))
+        return self.evaluate(parse(self.extras.macros.expand(target), variables=self.variables))
 
     def call(self, name: str, *arguments: object) -> SeriesList:
         """Call a function by its name with arguments that are evaluated already: a callback."""
@@ -276,11 +160,15 @@ class Context:
 
     def _shared(self, call: Call) -> SeriesList:
         shared = self.request.shared
-        if not shared or (key := _key(call)) not in shared:
+        if self.part is not None or not shared or (key := _key(call)) not in shared:
             return _call(call, self)
-        kept, at = self.request.evaluated, (key, self._reading)
+        kept, at = self.request.evaluated, (key, self.reading)
         if at not in kept:
             kept[at] = _call(call, self)
+        elif self.request.trace is not None:
+            with self.request.trace.step(_text(call)) as step:
+                step.made(kept[at])
+                step.shared = True
         return kept[at]
 
 
@@ -303,6 +191,15 @@ def _call(call: Call, context: Context) -> SeriesList:
     """Bind, convert and evaluate the arguments, then run the function."""
     context.check()
     function = _function(call.function)
+    if context.request.trace is None:
+        return _made(function, call, context)
+    with context.request.trace.step(_text(call)) as step:
+        made = _made(function, call, context)
+        step.made(made)
+    return made
+
+
+def _made(function: Function, call: Call, context: Context) -> SeriesList:
     bound = _bind(function, call.args, dict(call.kwargs))
     if not function.params:
         return function.run(context)
@@ -313,8 +210,43 @@ def _call(call: Call, context: Context) -> SeriesList:
         widened = _widened(function.earlier, names, bound[first.name], context)
     if function.asks_for is not None:
         widened = replace(widened, method=canonical(function.asks_for(names)))
-    made = function.run(context, _argument(function, first, bound[first.name], widened), *rest)
+    made = None
+    if function.fold is not None and (fold := function.fold(names)) is not None:
+        made = _folded(fold, bound[first.name], widened)
+    if made is None:
+        made = function.run(context, _argument(function, first, bound[first.name], widened), *rest)
     return context.request.check_names(function.name, made)
+
+
+def _folded(fold: Fold, nodes: Sequence[Node], context: Context) -> SeriesList | None:
+    """An aggregate's outcome where its lists are long, part by part; None where all can or must be held at once."""
+    parts = [list(_parts(node, context)) for node in nodes]
+    if not any(parts):
+        return None
+    for node, theres in zip(nodes, parts, strict=True):
+        for there in context.request.each_part(theres or [context]):
+            fold.add(there.evaluate(node))
+    return fold.done()
+
+
+def _parts(node: Node, context: Context) -> Iterator[Context]:
+    """Contexts in which a list of very many series is evaluated part by part, if that gives the same."""
+    inner = node
+    while (pattern := context.pattern_of(inner)) is None:
+        if not isinstance(inner, Call) or not inner.args or not _function(inner.function).each:
+            return
+        inner = inner.args[0]
+    for part in context.request.parts(pattern, context.reading, context.now):
+        yield replace(context, part=part)
+
+
+def _expressions(call: Call, context: Context) -> Sequence[str]:
+    """The arguments of seriesByTag()."""
+    function = _function(call.function)
+    (param,) = function.params
+    bound = _bind(function, call.args, dict(call.kwargs))
+    expressions: Sequence[str] = _argument(function, param, bound[param.name], context)
+    return expressions
 
 
 def _widened(
@@ -379,7 +311,9 @@ def _bind(function: Function, args: Sequence[T], kwargs: Mapping[str, T]) -> dic
         )
     for name, value in kwargs.items():
         if name not in bound:
-            raise ArgumentError(function.name, name, f"there is no such parameter: {signature}")
+            near = function.near(name)
+            hint = f", perhaps {near!r}" if near else ""
+            raise ArgumentError(function.name, name, f"there is no such parameter{hint}: {signature}")
         if bound[name]:
             raise ArgumentError(function.name, name, f"is given twice: {signature}")
         bound[name] = [value]
@@ -392,46 +326,17 @@ def _bind(function: Function, args: Sequence[T], kwargs: Mapping[str, T]) -> dic
     return bound
 
 
-def _listed(pattern: str, found: Found, parts: Sequence[Fetched], x_files_factor: float) -> SeriesList:
-    """What was fetched as one block a grid, in the order of the paths."""
-    grids: dict[tuple[int, int, int], list[Fetched]] = {}
-    for part in parts:
-        if len(part.positions):
-            grids.setdefault((part.start, part.step, part.values.shape[1]), []).append(part)
-    blocks, places = [], []
-    for (start, step, _), same in grids.items():
-        at, values = _merged(same)
-        whole = len(at) == len(found.paths)
-        names = found.paths if whole else [found.paths[i] for i in at]
-        methods = found.consolidations if whole else [found.consolidations[i] for i in at]
-        expressions = [pattern] * len(names)
-        blocks.append(
-            Block(
-                values, start, step, names, expressions, Tags(names), methods, x_files_factor=x_files_factor
-            )
-        )
-        places.append(at)
-    return SeriesList(blocks, np.argsort(np.concatenate(places)) if len(blocks) > 1 else None)
-
-
-def _merged(parts: list[Fetched]) -> tuple[npt.NDArray[np.intp], Matrix]:
-    """Parts on one grid as one matrix, their positions ascending; copies nothing if they are so already."""
-    positions = np.concatenate([part.positions for part in parts])
-    if len(parts) == 1 and bool(np.all(positions[1:] > positions[:-1])):
-        return positions, parts[0].values
-    order = np.argsort(positions)
-    rows = np.empty_like(order)
-    rows[order] = np.arange(len(order))
-    values = np.empty((len(order), parts[0].values.shape[1]))
-    at = 0
-    for part in parts:
-        values[rows[at : at + len(part.positions)]] = part.values
-        at += len(part.positions)
-    return positions[order], values
+def _patterns(node: Node) -> Iterator[str]:
+    """The patterns that stand in a target, but for tags'."""
+    if isinstance(node, Pattern):
+        yield node.text
+    elif isinstance(node, Call):
+        for inner in (*node.args, *(value for _, value in node.kwargs)):
+            yield from _patterns(inner)
 
 
 def _repeated(nodes: Sequence[Node]) -> frozenset[Key]:
-    """The keys of the calls that stand more than once."""
+    """The keys of the calls and patterns that stand more than once."""
     seen: Counter[Key] = Counter()
     for node in nodes:
         _key(node, seen)
@@ -439,8 +344,10 @@ def _repeated(nodes: Sequence[Node]) -> frozenset[Key]:
 
 
 def _key(node: Node, seen: Counter[Key] | None = None) -> Key:
-    """What a node evaluates, whatever its place in the text; counts calls into `seen`."""
+    """What a node evaluates, whatever its place in the text; counts calls and patterns into `seen`."""
     if isinstance(node, Pattern):
+        if seen is not None:
+            seen[node.text] += 1
         return node.text
     if isinstance(node, Constant):
         return (type(node.value), node.value)  # 1, 1.0 and true are equal in Python and print differently

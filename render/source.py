@@ -9,8 +9,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from render import plan
+from render import reading
+from storage import stitch
 from storage.store import Store
+from storage.tags import ANY, Condition, Texts, Value
 
 
 class Nodes(Protocol):
@@ -29,7 +31,7 @@ class Nodes(Protocol):
         ...
 
 
-class Source(plan.Source, Protocol):
+class Source(reading.Source, Protocol):
     """What the API needs of the store."""
 
     def __len__(self) -> int:
@@ -48,6 +50,16 @@ class Source(plan.Source, Protocol):
     def find(self, pattern: str) -> Nodes: ...
 
     def all_paths(self) -> list[str]: ...
+
+    def tags(self, conditions: Sequence[Condition] = (), texts: Texts = ANY, *, most: int) -> list[str]:
+        """The first `most` tags, sorted, among texts, of the series that fulfil all conditions."""
+        ...
+
+    def tag_values(
+        self, tag: str, conditions: Sequence[Condition] = (), texts: Texts = ANY, *, most: int
+    ) -> list[Value]:
+        """The first `most` values of a tag, sorted, among texts, of the series that fulfil all conditions."""
+        ...
 
     def retention_s(self, series: int) -> int:
         """How far back a series' datapoints reach, in seconds."""
@@ -87,12 +99,39 @@ class SharedStore:
     def find_series(self, pattern: str) -> tuple[list[str], npt.NDArray[np.int32]]:
         return self._index.find_series(pattern)
 
+    def find_tagged(self, conditions: Sequence[Condition]) -> tuple[list[str], npt.NDArray[np.int32]]:
+        return self._index.tagged.find(conditions)
+
+    def tags(self, conditions: Sequence[Condition] = (), texts: Texts = ANY, *, most: int) -> list[str]:
+        return self._index.tagged.tags(conditions, texts, most=most)
+
+    def tag_values(
+        self, tag: str, conditions: Sequence[Condition] = (), texts: Texts = ANY, *, most: int
+    ) -> list[Value]:
+        return self._index.tagged.values(tag, conditions, texts, most=most)
+
     def all_paths(self) -> list[str]:
         return self._index.all_paths()
 
+    def count(
+        self, series: npt.NDArray[np.int32], start: int, until: int, now: int, *, stitched: bool = False
+    ) -> int:
+        if stitched:
+            return stitch.count(self._store, series, start, until, now)
+        return self._store.count(series, start, until, now)
+
     def fetch(
-        self, series: npt.NDArray[np.int32], start: int, until: int, now: int, method: str | None = None
-    ) -> Sequence[plan.Fetched]:
+        self,
+        series: npt.NDArray[np.int32],
+        start: int,
+        until: int,
+        now: int,
+        method: str | None = None,
+        *,
+        stitched: bool = False,
+    ) -> Sequence[reading.Fetched]:
+        if stitched:
+            return stitch.fetch(self._store, series, start, until, now, method)
         return self._store.fetch(series, start, until, now, method)
 
     def consolidations(self, series: npt.NDArray[np.int32]) -> list[str]:

@@ -40,7 +40,7 @@ def aggregate(series: SeriesList, func: str, x_files_factor: float | None = None
     name = f"{func}Series({joined(block.expressions)})"
     factor = block.x_files_factor if x_files_factor is None else x_files_factor
     values = reduce(func, block.values, factor)[np.newaxis]
-    tags = described(_common(_common_tags(part.tags, range(len(part))) for part in series.blocks), name, func)
+    tags = described(_common(common_tags(part.tags, range(len(part))) for part in series.blocks), name, func)
     methods = [consolidation_of(func, block.consolidations)]
     return SeriesList(
         [Block(values, block.start, block.step, [name], [name], Tags([tags]), methods, x_files_factor=factor)]
@@ -77,7 +77,7 @@ def aggregate_groups(
         at = mine.tolist()
         name = f"{func}Series({joined(block.expressions[i] for i in at)})"
         expressions.append(name)
-        tags.append(described(_common_tags(block.tags, at), name, func))
+        tags.append(described(common_tags(block.tags, at), name, func))
         methods.append(consolidation_of(func, [block.consolidations[i] for i in at]))
     return SeriesList(
         [
@@ -217,7 +217,7 @@ def _taken(values: Matrix, rows: Indices, buffer: Matrix) -> Matrix:
     return np.take(values, rows, axis=0, out=buffer[: len(rows)], mode="clip")  # other modes copy once more
 
 
-def _common_tags(tags: Tags, rows: Iterable[int]) -> dict[str, str]:
+def common_tags(tags: Tags, rows: Iterable[int]) -> dict[str, str]:
     """The tags that these series have in common; stops looking when nothing is left."""
     own = _common(_parsed(tags.own[i]) for i in rows)
     return {**own, **tags.added}

@@ -26,6 +26,11 @@ class Context(Protocol):
     @property
     def x_files_factor(self) -> float | None: ...
 
+    @property
+    def stacks(self) -> dict[str, SeriesList]:
+        """What stacked() has reached so far, by the stack's name; kept for the request's later calls."""
+        ...
+
     def check(self) -> None:
         """Raises Deadline when the request has taken its time."""
         ...

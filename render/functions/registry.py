@@ -9,7 +9,7 @@
 
 What the decorator holds gives `/functions`, the checks of arguments, the generated manual and completion.
 A function takes the Context and its arguments already converted; it gives a SeriesList. `Example:` lines run
-in tests.
+in tests. What cannot be registered is a ValueError when the module is imported.
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ import difflib
 import inspect
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
 
 from render.errors import ArgumentError, InvalidTime
 from render.series import SeriesList
-from render.timespec import parse_interval
+from render.timespec import parse_interval, parse_time
 from storage import consolidation
 from storage.errors import UnknownAggregation
+
+if TYPE_CHECKING:
+    from render.functions.fold import Fold
 
 # graphite-web's aggFunc: what aggregate, summarize, filterSeries … take
 AGGREGATIONS = (
@@ -47,6 +51,11 @@ class Param:
     options: Sequence[object] | None = None
     suggestions: Sequence[object] | None = None
 
+    @property
+    def takes(self) -> str:
+        """Its type in words: "a whole number"."""
+        return _WORDS[self.type]
+
 
 SERIES = Param("seriesList", "seriesList", required=True)
 SERIES_LISTS = Param("seriesLists", "seriesList", required=True, multiple=True)
@@ -63,12 +72,40 @@ class Function:
     earlier: Callable[[dict[str, Any], int], int] | None = None
     # which of the aggregations that coarse archives keep the first argument's series are read by, given the arguments
     asks_for: Callable[[dict[str, Any]], str] | None = None
+    # each series of its first argument makes its own of the outcome, whatever other series are there
+    each: bool = False
+    # the aggregation that it is, given the arguments by name, so that very many series need not be held at once
+    fold: Callable[[dict[str, Any]], Fold | None] | None = None
     # evaluates its own arguments: run(context, call) – for timeShift, useSeriesAbove and others that fetch again
     lazy: bool = False
 
     @property
     def description(self) -> str:
         return inspect.cleandoc(self.run.__doc__ or "")
+
+    @property
+    def summary(self) -> str:
+        """The description's first sentence."""
+        paragraph = self.description.partition("\n\n")[0].replace("\n", " ")
+        return re.split(r"(?<=[.:;])\s", paragraph, maxsplit=1)[0]
+
+    @property
+    def examples(self) -> list[str]:
+        """Targets that show it."""
+        return [
+            line.removeprefix(_EXAMPLE) for line in self.description.splitlines() if line.startswith(_EXAMPLE)
+        ]
+
+    @property
+    def place(self) -> str:
+        """Where it is written: `render.functions.transform, line 31`."""
+        written = inspect.unwrap(self.run)
+        code = getattr(written, "__code__", None)  # not everything that can be called has one
+        return f"{written.__module__}" + (f", line {code.co_firstlineno}" if code else "")
+
+    def near(self, parameter: str) -> str | None:
+        """The name of the parameter that is spelled most like this."""
+        return _nearest(parameter, [param.name for param in self.params])
 
     @property
     def signature(self) -> str:
@@ -88,15 +125,27 @@ class Registry:
     functions: dict[str, Function] = field(default_factory=dict)
 
     def add(self, names: Sequence[str], function: Callable[[str], Function]) -> None:
+        """All the names or none. Raises ValueError if one is taken, with both places, or cannot be."""
+        made = {name: function(name) for name in names}
+        for name, new in made.items():
+            _check(new)
+            if (known := self.functions.get(name)) is not None:
+                raise ValueError(f"two functions are called {name!r}: {known.place}, and {new.place}")
+        self.functions.update(made)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Without these: what a module had added before it failed."""
         for name in names:
-            if name in self.functions:
-                raise ValueError(f"two functions are called {name!r}")
-            self.functions[name] = function(name)
+            self.functions.pop(name, None)
 
     def near(self, name: str) -> str | None:
-        lower = {known.lower(): known for known in self.functions}
-        found = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
-        return lower[found[0]] if found else None
+        return _nearest(name, self.functions)
+
+    def others(self, function: Function) -> list[str]:
+        """The other names of a function: its short form, or what that is short for."""
+        return [
+            name for name, one in self.functions.items() if one.run is function.run and name != function.name
+        ]
 
 
 REGISTRY = Registry()
@@ -109,21 +158,54 @@ def function(
     aggregator: bool = False,
     earlier: Callable[[dict[str, Any], int], int] | None = None,
     asks_for: Callable[[dict[str, Any]], str] | None = None,
+    each: bool = False,
+    fold: Callable[[dict[str, Any]], Fold | None] | None = None,
     lazy: bool = False,
 ) -> Callable[[Callable[..., SeriesList]], Callable[..., SeriesList]]:
     """Register a series function under its name and its other names."""
 
     def register(run: Callable[..., SeriesList]) -> Callable[..., SeriesList]:
         REGISTRY.add(
-            names, lambda name: Function(name, group, params, run, aggregator, earlier, asks_for, lazy)
+            names,
+            lambda name: Function(name, group, params, run, aggregator, earlier, asks_for, each, fold, lazy),
         )
         return run
 
     return register
 
 
+_EXAMPLE = "Example: "
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    lower = {one.lower(): one for one in known}
+    found = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    return lower[found[0]] if found else None
+
+
+def _check(function: Function) -> None:
+    """Raises ValueError if a target could not name a function so, or what it takes is not what it says."""
+    if _NAME.fullmatch(function.name) is None:
+        raise ValueError(f"{function.name!r} is no name that a target can have: letters, digits and _")
+    for param in function.params:
+        if param.type not in _CONVERTERS:
+            known = ", ".join(_CONVERTERS)
+            raise ValueError(
+                f"{function.name}(): {param.name} has the type {param.type!r}; there are {known}"
+            )
+    given = len(function.params) + 1
+    try:
+        inspect.signature(function.run).bind(*[None] * given)
+    except TypeError as error:
+        raise ValueError(
+            f"{function.name}() cannot be called with the context and {given - 1} parameters: {error}"
+        ) from None
+
+
 _INTEGER_MAX = 1 << 53  # beyond it neighbours cannot be told apart
 _TRUE, _FALSE = {"true", "1"}, {"false", "0"}
+_SOME_DAY = 1_600_000_000  # of a leap year: feb29 is a date
 _INTERVAL_OR_INT = re.compile(r"-?\d+\Z")
 
 
@@ -221,9 +303,20 @@ def _aggregation(value: Any) -> str:
 
 def _aggregation_or_function(value: Any) -> str:
     text = _text(value)
-    if text in REGISTRY.functions:
-        return text
-    consolidation.canonical(text.removesuffix("Series"))
+    if text not in REGISTRY.functions:
+        try:
+            consolidation.canonical(text.removesuffix("Series"))
+        except UnknownAggregation as error:
+            near = REGISTRY.near(text)
+            functions = f" and functions, perhaps {near!r}" if near else " and functions"
+            raise UnknownAggregation(f"{error}{functions}") from None
+    return text
+
+
+def _date(value: Any) -> str:
+    """A time in Graphite's words; the function reads it again, with the request's clock and zone."""
+    text = _text(value)
+    parse_time(text, _SOME_DAY, UTC)
     return text
 
 
@@ -246,7 +339,7 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "intOrInterval": _integer_or_interval,
     "aggFunc": _aggregation,
     "aggOrSeriesFunc": _aggregation_or_function,
-    "date": _text,
+    "date": _date,
     "any": _anything,
 }
 _WORDS = {

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from render.series import parse_tags
+from storage.tags import Condition
 from tests.render.golden import series as golden
 
 
@@ -49,20 +51,32 @@ class MemorySource:
 
     def find_series(self, pattern: str) -> tuple[list[str], npt.NDArray[np.int32]]:
         self.finds.append(pattern)
-        if pattern.startswith("seriesByTag("):
-            found = [(path, i) for i, path in enumerate(self._paths) if golden.tagged(path, pattern)]
-        else:
-            matcher = golden.glob(pattern)
-            found = [
-                (path, i)
-                for i, path in enumerate(self._paths)
-                if path == pattern or (";" not in path and matcher.fullmatch(path))
-            ]
-        found.sort()
-        return [path for path, _ in found], np.array([i for _, i in found], dtype=np.int32)
+        matcher = golden.glob(pattern)
+        found = [
+            (path, i)
+            for i, path in enumerate(self._paths)
+            if path == pattern or (";" not in path and matcher.fullmatch(path))
+        ]
+        return _sorted(found)
+
+    def find_tagged(self, conditions: Sequence[Condition]) -> tuple[list[str], npt.NDArray[np.int32]]:
+        self.finds.append("seriesByTag")
+        found = []
+        for i, path in enumerate(self._paths):
+            tags = parse_tags(path) if ";" in path else {}
+            if all((tags.get(tag, "") in texts) is among for tag, texts, among in conditions):
+                found.append((path, i))
+        return _sorted(found)
 
     def fetch(
-        self, series: npt.NDArray[np.int32], start: int, until: int, now: int, method: str | None = None
+        self,
+        series: npt.NDArray[np.int32],
+        start: int,
+        until: int,
+        now: int,
+        method: str | None = None,
+        *,
+        stitched: bool = False,  # it has one archive a series
     ) -> list[Fetched]:
         self.fetches.append((len(series), start, until))
         if self._retention_s is not None:
@@ -83,8 +97,21 @@ class MemorySource:
             fetched.append(Fetched(np.array(positions, dtype=np.intp), begin, step, values))
         return fetched
 
+    def count(
+        self, series: npt.NDArray[np.int32], start: int, until: int, now: int, *, stitched: bool = False
+    ) -> int:
+        asked = list(self.fetches)
+        points = sum(part.values.size for part in self.fetch(series, start, until, now))
+        self.fetches[:] = asked
+        return points
+
     def consolidations(self, series: npt.NDArray[np.int32]) -> list[str]:
         return [self._aggregations[i] for i in series]
+
+
+def _sorted(found: list[tuple[str, int]]) -> tuple[list[str], npt.NDArray[np.int32]]:
+    found.sort()
+    return [path for path, _ in found], np.array([i for _, i in found], dtype=np.int32)
 
 
 def _copy(points: npt.NDArray[np.float64], first: int, into: npt.NDArray[np.float64]) -> None:
