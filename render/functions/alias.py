@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from render import patterns
 from render.errors import ArgumentError
 from render.functions import measure
-from render.functions.nodes import keys
+from render.functions.nodes import keys, path_of
 from render.functions.registry import AGGREGATIONS, SERIES, Param, function
 from render.series import Block, SeriesList
 from storage import consolidation
@@ -41,7 +45,8 @@ def alias(context: Context, series: SeriesList, new_name: str) -> SeriesList:
 
 
 @function(
-    "aliasByNode", group=_ALIAS, params=[SERIES, Param("nodes", "nodeOrTag", required=True, multiple=True)]
+    "aliasByNode", group=_ALIAS, params=[SERIES, Param("nodes", "nodeOrTag", required=True, multiple=True)],
+    each=True,
 )
 def alias_by_node(context: Context, series: SeriesList, nodes: Sequence[int | str]) -> SeriesList:
     """Each series called by nodes of its path (counted from 0, negative from the end) or tags, joined by
@@ -53,7 +58,8 @@ def alias_by_node(context: Context, series: SeriesList, nodes: Sequence[int | st
 
 
 @function(
-    "aliasByTags", group=_ALIAS, params=[SERIES, Param("tags", "nodeOrTag", required=True, multiple=True)]
+    "aliasByTags", group=_ALIAS, params=[SERIES, Param("tags", "nodeOrTag", required=True, multiple=True)],
+    each=True,
 )
 def alias_by_tags(context: Context, series: SeriesList, tags: Sequence[int | str]) -> SeriesList:
     """Each series called by tags or nodes of its path, joined by dots; aliasByNode() by another name.
@@ -63,7 +69,7 @@ def alias_by_tags(context: Context, series: SeriesList, tags: Sequence[int | str
     return alias_by_node(context, series, tags)
 
 
-@function("aliasByMetric", group=_ALIAS, params=[SERIES])
+@function("aliasByMetric", group=_ALIAS, params=[SERIES], each=True)
 def alias_by_metric(context: Context, series: SeriesList) -> SeriesList:
     """Each series called by the last node of its path, without functions.
 
@@ -72,7 +78,22 @@ def alias_by_metric(context: Context, series: SeriesList) -> SeriesList:
     return series.map(lambda block: block.with_(names=[_last_node(name) for name in block.names]))
 
 
-@function("aliasSub", group=_ALIAS, params=[SERIES, _SEARCH, _REPLACE])
+@function("aliasByBase64", group=_ALIAS, params=[SERIES, Param("nodeNum", "node")])
+def alias_by_base64(context: Context, series: SeriesList, node: int | None = None) -> SeriesList:
+    """Each series called by its name decoded from base64, or by its path with the node `nodeNum` decoded.
+
+    Nodes are counted from 1 here, as in carbonapi, negative from the end. What is no base64 of UTF-8 text
+    stays as it is.
+
+    Example: aliasByBase64(alias(servers.web1.cpu, "bG9hZCBvZiB3ZWIx"))
+    Example: aliasByBase64(alias(servers.web1.cpu, "servers.d2ViMQ==.cpu"), 2)
+    """
+    if node == 0:
+        raise ArgumentError("aliasByBase64", "nodeNum", "takes a node's number, counted from 1, not 0")
+    return series.map(lambda block: block.with_(names=[_decoded(name, node) for name in block.names]))
+
+
+@function("aliasSub", group=_ALIAS, params=[SERIES, _SEARCH, _REPLACE], each=True)
 def alias_sub(context: Context, series: SeriesList, search: str, replace: str) -> SeriesList:
     """Each series' name with all that matches a regular expression replaced; \\1 stands for the first group.
 
@@ -142,7 +163,48 @@ def legend_value(context: Context, series: SeriesList, types: Sequence[str]) -> 
     return series.map(called)
 
 
-@function("lower", group=_ALIAS, params=[SERIES, _POSITIONS])
+@function(
+    "cactiStyle",
+    group="Special",
+    params=[SERIES, Param("system", "string", options=tuple(_PREFIXES)), Param("units", "string")],
+)
+def cacti_style(
+    context: Context, series: SeriesList, system: str | None = None, units: str | None = None
+) -> SeriesList:
+    """The current, the greatest and the least value behind each series' name, in columns for a fixed-width font.
+
+    With a `system` numbers have its prefixes; `units` stand behind them. Columns are as wide as the widest of the
+    list, so put all that are to be aligned into one group().
+
+    Example: cactiStyle(servers.*.cpu, "si", "b")
+    """
+
+    def shown(number: float) -> str:
+        text = f"{number:.2f}" if system is None else _with_prefix(number, system)
+        digits = text.rstrip("".join(prefix for prefix, _ in _PREFIXES[system])) if system else text
+        return f"{digits} {text[len(digits) :]}{units}" if units else text
+
+    widths = [max((len(name) for name in series.names), default=0)]
+    for func in _CACTI.values():
+        numbers = series.measure(partial(measure.aggregate, func)).tolist()
+        # graphite-web measures whole numbers, and 3 for what is 0 or missing
+        whole = [float(int(n)) if math.isfinite(n) and n else n if math.isinf(n) else 3.0 for n in numbers]
+        widths.append(max((len(shown(n)) for n in whole), default=0) + 3)
+
+    def called(block: Block) -> Block:
+        names = [f"{name:<{widths[0]}}" for name in block.names]
+        for (title, func), width in zip(_CACTI.items(), widths[1:], strict=True):
+            texts = ["nan" if n != n else shown(n) for n in measure.aggregate(func, block).tolist()]
+            names = [f"{name} {title}:{text:<{width}}" for name, text in zip(names, texts, strict=True)]
+        return block.with_(names=[f"{name} " for name in names])
+
+    return series.map(called)
+
+
+_CACTI = {"Current": "last", "Max": "max", "Min": "min"}
+
+
+@function("lower", "toLowerCase", group=_ALIAS, params=[SERIES, _POSITIONS], each=True)
 def lower(context: Context, series: SeriesList, positions: Sequence[int]) -> SeriesList:
     """Each series' name in lower case, or only its characters at `pos` (from 0, negative from the end).
 
@@ -151,13 +213,24 @@ def lower(context: Context, series: SeriesList, positions: Sequence[int]) -> Ser
     return series.map(lambda block: block.with_(names=_recased(block.names, str.lower, positions)))
 
 
-@function("upper", group=_ALIAS, params=[SERIES, _POSITIONS])
+@function("upper", "toUpperCase", group=_ALIAS, params=[SERIES, _POSITIONS], each=True)
 def upper(context: Context, series: SeriesList, positions: Sequence[int]) -> SeriesList:
     """Each series' name in upper case, or only its characters at `pos` (from 0, negative from the end).
 
     Example: upper(servers.web1.cpu, 0)
     """
     return series.map(lambda block: block.with_(names=_recased(block.names, str.upper, positions)))
+
+
+def _decoded(name: str, node: int | None) -> str:
+    """A name, or one node of its path (from 1, or from the end), decoded; the name as it is if it cannot be."""
+    parts = [name] if node is None else path_of(name).split(".")
+    at = 0 if node is None else node - (node > 0)
+    try:
+        parts[at] = base64.b64decode(parts[at], validate=True).decode()
+    except (IndexError, binascii.Error, ValueError):
+        return name
+    return ".".join(parts)
 
 
 def _last_node(name: str) -> str:

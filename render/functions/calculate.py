@@ -35,7 +35,9 @@ def _window_seconds(arguments: dict[str, Any], step: int) -> int:
     return abs(parse_interval(size)) if isinstance(size, str) else max(size, 0) * step
 
 
-_moving = partial(function, group="Calculate", params=[SERIES, _WINDOW, _XFF], earlier=_window_seconds)
+_moving = partial(
+    function, group="Calculate", params=[SERIES, _WINDOW, _XFF], earlier=_window_seconds, each=True
+)
 
 
 @function(
@@ -43,6 +45,7 @@ _moving = partial(function, group="Calculate", params=[SERIES, _WINDOW, _XFF], e
     group="Calculate",
     params=[SERIES, _WINDOW, Param("func", "aggFunc", default="average"), _XFF],
     earlier=_window_seconds,
+    each=True,
 )
 def moving_window(
     context: Context,
@@ -131,7 +134,13 @@ def moving_median(
     return moving_window(context, series, window_size, "median", x_files_factor)
 
 
-@function("exponentialMovingAverage", group="Calculate", params=[SERIES, _WINDOW], earlier=_window_seconds)
+@function(
+    "exponentialMovingAverage",
+    group="Calculate",
+    params=[SERIES, _WINDOW],
+    earlier=_window_seconds,
+    each=True,
+)
 def exponential_moving_average(context: Context, series: SeriesList, window_size: int | str) -> SeriesList:
     """An average in which a datapoint weighs 2 / (N + 1) and all before it the rest, rounded to six decimals.
 
@@ -163,6 +172,7 @@ def exponential_moving_average(context: Context, series: SeriesList, window_size
         Param("points", "integer", required=True),
         Param("windowTolerance", "float", default=0.1),
     ],
+    each=True,
 )
 def stdev(context: Context, series: SeriesList, points: int, window_tolerance: float = 0.1) -> SeriesList:
     """The standard deviation of the last `points` points at each point; windows at the begin are shorter.
@@ -181,9 +191,11 @@ def stdev(context: Context, series: SeriesList, points: int, window_tolerance: f
     return each(series, "stdev", deviation, f",{points}", fresh=True, stdev=points)
 
 
-@function("nPercentile", group="Calculate", params=[SERIES, Param("n", "float", required=True)])
+@function("nPercentile", group="Calculate", params=[SERIES, Param("n", "float", required=True)], each=True)
 def n_percentile(context: Context, series: SeriesList, n: float) -> SeriesList:
     """A level line at each series' own n-th percentile; series without any datapoint are left out.
+
+    It is a datapoint that is there; percentileOverTime() lies between two, and can do so for each interval.
 
     Example: nPercentile(servers.*.cpu, 95)
     """

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from render.errors import ArgumentError
-from render.functions import aggregation
+from render.functions import aggregation, short_forms
 from render.functions.aggregation import aggregate_groups, fresh, joined, pairs, together
+from render.functions.fold import Fold, fold_of
 from render.functions.nodes import list_keys, members
 from render.functions.registry import AGGREGATIONS, REGISTRY, SERIES, SERIES_LISTS, Param, function
 from render.series import Block, Matrix, SeriesList, Tags, parse_tags
@@ -32,11 +33,13 @@ _PAIR = (
     Param("seriesListFirstPos", "seriesList", required=True),
     Param("seriesListSecondPos", "seriesList", required=True),
 )
+_UNPAIRED = (Param("default", "float"), Param("matching", "boolean"))
 _POSITIONS = Param("position", "node", multiple=True)
 _NODES = Param("nodes", "nodeOrTag", multiple=True)
 _PAIRS_AT_ONCE = 64  # more do not fit the processor's cache
 # what groupByNode's callback means when it is one of these functions: the same as aggregate() with
 _AGGREGATES = {
+    **short_forms.FUNCS,
     "averageSeries": "average",
     "avg": "average",
     "diffSeries": "diff",
@@ -52,7 +55,12 @@ _AGGREGATES = {
 # --- all series into one ---
 
 
-@function("aggregate", group=_COMBINE, params=[SERIES, _FUNC, _FACTOR])
+@function(
+    "aggregate",
+    group=_COMBINE,
+    params=[SERIES, _FUNC, _FACTOR],
+    fold=lambda given: fold_of(given["func"], x_files_factor=given["xFilesFactor"]),
+)
 def aggregate(context: Context, series: SeriesList, func: str, x_files_factor: float | None) -> SeriesList:
     """One series of all, each point aggregated by `func`: average, median, sum, min, max, diff, stddev,
     count, range, multiply, last and others. A point is there if the part of the series that have one is at
@@ -63,7 +71,9 @@ def aggregate(context: Context, series: SeriesList, func: str, x_files_factor: f
     return aggregation.aggregate(series, aggregation.label("aggregate", func), x_files_factor)
 
 
-@function("sumSeries", "sum", group=_COMBINE, params=[SERIES_LISTS], aggregator=True)
+@function(
+    "sumSeries", "sum", group=_COMBINE, params=[SERIES_LISTS], aggregator=True, fold=lambda _: fold_of("sum")
+)
 def sum_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
     """The sum of all series, point by point. Missing values are left out.
 
@@ -72,7 +82,14 @@ def sum_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
     return aggregation.aggregate(SeriesList.concat(lists), "sum")
 
 
-@function("averageSeries", "avg", group=_COMBINE, params=[SERIES_LISTS], aggregator=True)
+@function(
+    "averageSeries",
+    "avg",
+    group=_COMBINE,
+    params=[SERIES_LISTS],
+    aggregator=True,
+    fold=lambda _: fold_of("average"),
+)
 def average_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
     """The average of all series, point by point. Missing values are left out.
 
@@ -81,7 +98,7 @@ def average_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
     return aggregation.aggregate(SeriesList.concat(lists), "average")
 
 
-@function("minSeries", group=_COMBINE, params=[SERIES_LISTS], aggregator=True)
+@function("minSeries", group=_COMBINE, params=[SERIES_LISTS], aggregator=True, fold=lambda _: fold_of("min"))
 def min_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
     """The smallest value of all series, point by point.
 
@@ -90,7 +107,7 @@ def min_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
     return aggregation.aggregate(SeriesList.concat(lists), "min")
 
 
-@function("maxSeries", group=_COMBINE, params=[SERIES_LISTS], aggregator=True)
+@function("maxSeries", group=_COMBINE, params=[SERIES_LISTS], aggregator=True, fold=lambda _: fold_of("max"))
 def max_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
     """The largest value of all series, point by point.
 
@@ -99,16 +116,20 @@ def max_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
     return aggregation.aggregate(SeriesList.concat(lists), "max")
 
 
-@function("rangeOfSeries", group=_COMBINE, params=[SERIES_LISTS], aggregator=True)
+@function(
+    "rangeOfSeries", group=_COMBINE, params=[SERIES_LISTS], aggregator=True, fold=lambda _: fold_of("rangeOf")
+)
 def range_of_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
-    """The largest value less the smallest, point by point.
+    """The largest value less the smallest, point by point: how far apart the series are.
 
     Example: rangeOfSeries(servers.*.cpu)
     """
     return aggregation.aggregate(SeriesList.concat(lists), "rangeOf")
 
 
-@function("stddevSeries", group=_COMBINE, params=[SERIES_LISTS], aggregator=True)
+@function(
+    "stddevSeries", group=_COMBINE, params=[SERIES_LISTS], aggregator=True, fold=lambda _: fold_of("stddev")
+)
 def stddev_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
     """The standard deviation of all series (of the population), point by point.
 
@@ -117,7 +138,9 @@ def stddev_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
     return aggregation.aggregate(SeriesList.concat(lists), "stddev")
 
 
-@function("diffSeries", group=_COMBINE, params=[SERIES_LISTS], aggregator=True)
+@function(
+    "diffSeries", group=_COMBINE, params=[SERIES_LISTS], aggregator=True, fold=lambda _: fold_of("diff")
+)
 def diff_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
     """The first series less all others, point by point. Where the first has no value, the next that has one
     is first.
@@ -185,7 +208,7 @@ def count_series(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
 )
 def percentile_of_series(context: Context, series: SeriesList, n: float, interpolate: bool) -> SeriesList:
     """The n-th percentile of all series, point by point; of a value that is there, or between two with
-    `interpolate`.
+    `interpolate`. percentileOverTime() goes over the points of each series instead.
 
     Example: percentileOfSeries(servers.*.cpu, 95)
     """
@@ -203,7 +226,7 @@ def percentile_of_series(context: Context, series: SeriesList, n: float, interpo
 
 @function("group", group=_COMBINE, params=[Param("seriesLists", "seriesList", multiple=True)])
 def group(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
-    """Several lists as one, as they are.
+    """Several lists as one, as they are, for functions that take one list.
 
     Example: group(servers.*.cpu, disk.*.used)
     """
@@ -221,16 +244,23 @@ def group(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
         Param("nodeNum", "nodeOrTag", required=True),
         Param("callback", "aggOrSeriesFunc", default="average", suggestions=AGGREGATIONS),
     ],
+    fold=lambda given: _grouping(given["callback"], [given["nodeNum"]]),
 )
 def group_by_node(context: Context, series: SeriesList, node: int | str, callback: str) -> SeriesList:
-    """One series for each value of a node (counted from 0, negative from the end) or tag, made by `callback`.
+    """One series for each value of a node (counted from 0, negative from the end) or tag, made by `callback`: an
+    aggregation, or a function that takes one list, of which the first series counts.
 
     Example: groupByNode(servers.*.*, 2, "sum")
     """
     return _grouped(context, "groupByNode", series, list_keys(series, [node]), callback)
 
 
-@function("groupByNodes", group=_COMBINE, params=[SERIES, _CALLBACK, _NODES])
+@function(
+    "groupByNodes",
+    group=_COMBINE,
+    params=[SERIES, _CALLBACK, _NODES],
+    fold=lambda given: _grouping(given["callback"], given["nodes"]),
+)
 def group_by_nodes(
     context: Context, series: SeriesList, callback: str, nodes: Sequence[int | str]
 ) -> SeriesList:
@@ -260,7 +290,12 @@ def group_by_tags(context: Context, series: SeriesList, callback: str, tags: Seq
     )
 
 
-@function("aggregateWithWildcards", group=_COMBINE, params=[SERIES, _FUNC, _POSITIONS])
+@function(
+    "aggregateWithWildcards",
+    group=_COMBINE,
+    params=[SERIES, _FUNC, _POSITIONS],
+    fold=lambda given: _without(given["func"], given["position"]),
+)
 def aggregate_with_wildcards(
     context: Context, series: SeriesList, func: str, positions: Sequence[int]
 ) -> SeriesList:
@@ -270,14 +305,16 @@ def aggregate_with_wildcards(
     Example: aggregateWithWildcards(servers.*.cpu, "sum", 1)
     """
     shown = aggregation.label("aggregateWithWildcards", func)
-    away = frozenset(positions)
-    keys = [
-        ".".join(part for i, part in enumerate(name.split(".")) if i not in away) for name in series.names
-    ]
-    return aggregate_groups(series, members(keys), shown, check=context.check)
+    return aggregate_groups(series, members(_names_without(series, positions)), shown, check=context.check)
 
 
-@function("sumSeriesWithWildcards", group=_COMBINE, params=[SERIES, _POSITIONS], aggregator=True)
+@function(
+    "sumSeriesWithWildcards",
+    group=_COMBINE,
+    params=[SERIES, _POSITIONS],
+    aggregator=True,
+    fold=lambda given: _without("sum", given["position"]),
+)
 def sum_series_with_wildcards(context: Context, series: SeriesList, positions: Sequence[int]) -> SeriesList:
     """The sum of all series whose names are equal but for the nodes at `position`.
 
@@ -286,7 +323,13 @@ def sum_series_with_wildcards(context: Context, series: SeriesList, positions: S
     return aggregate_with_wildcards(context, series, "sum", positions)
 
 
-@function("averageSeriesWithWildcards", group=_COMBINE, params=[SERIES, _POSITIONS], aggregator=True)
+@function(
+    "averageSeriesWithWildcards",
+    group=_COMBINE,
+    params=[SERIES, _POSITIONS],
+    aggregator=True,
+    fold=lambda given: _without("average", given["position"]),
+)
 def average_series_with_wildcards(
     context: Context, series: SeriesList, positions: Sequence[int]
 ) -> SeriesList:
@@ -397,32 +440,58 @@ def aggregate_series_lists(
     return SeriesList(_aggregated_pair(a, b, shown, x_files_factor) for a, b in pairs(first, second))
 
 
-@function("sumSeriesLists", group=_COMBINE, params=_PAIR, aggregator=True)
-def sum_series_lists(context: Context, first: SeriesList, second: SeriesList) -> SeriesList:
+@function("sumSeriesLists", group=_COMBINE, params=[*_PAIR, *_UNPAIRED], aggregator=True)
+def sum_series_lists(
+    context: Context,
+    first: SeriesList,
+    second: SeriesList,
+    default: float | None = None,
+    matching: bool | None = None,
+) -> SeriesList:
     """The sums of the first series of both lists, the second of both, and so on; the lists are equally long.
+
+    With a `default`, they need not be: series are paired by name, and the number stands for a series that is
+    not there, also for all of an empty list; one series alone in the second list pairs with each of the first.
+    With `matching`, series are paired by name in any case, and without a `default` those that have no partner
+    go. These two are carbonapi's.
 
     Example: sumSeriesLists(servers.{web1,web2}.cpu, servers.{web1,web2}.mem)
     """
+    first, second = _partners("sumSeriesLists", "seriesListSecondPos", first, second, default, matching)
     return aggregate_series_lists(context, first, second, "sum", None)
 
 
-@function("diffSeriesLists", group=_COMBINE, params=_PAIR, aggregator=True)
-def diff_series_lists(context: Context, first: SeriesList, second: SeriesList) -> SeriesList:
+@function("diffSeriesLists", group=_COMBINE, params=[*_PAIR, *_UNPAIRED], aggregator=True)
+def diff_series_lists(
+    context: Context,
+    first: SeriesList,
+    second: SeriesList,
+    default: float | None = None,
+    matching: bool | None = None,
+) -> SeriesList:
     """The differences of the first series of both lists, the second of both, and so on; the lists are equally
-    long.
+    long, or paired as sumSeriesLists() does it with a `default` or `matching`.
 
     Example: diffSeriesLists(disk.{a,b}.total, disk.{a,b}.used)
     """
+    first, second = _partners("diffSeriesLists", "seriesListSecondPos", first, second, default, matching)
     return aggregate_series_lists(context, first, second, "diff", None)
 
 
-@function("multiplySeriesLists", group=_COMBINE, params=_PAIR, aggregator=True)
-def multiply_series_lists(context: Context, first: SeriesList, second: SeriesList) -> SeriesList:
+@function("multiplySeriesLists", group=_COMBINE, params=[*_PAIR, *_UNPAIRED], aggregator=True)
+def multiply_series_lists(
+    context: Context,
+    first: SeriesList,
+    second: SeriesList,
+    default: float | None = None,
+    matching: bool | None = None,
+) -> SeriesList:
     """The products of the first series of both lists, the second of both, and so on; the lists are equally
-    long.
+    long, or paired as sumSeriesLists() does it with a `default` or `matching`.
 
     Example: multiplySeriesLists(servers.{web1,web2}.cpu, servers.{web1,web2}.mem)
     """
+    first, second = _partners("multiplySeriesLists", "seriesListSecondPos", first, second, default, matching)
     return aggregate_series_lists(context, first, second, "multiply", None)
 
 
@@ -452,16 +521,43 @@ def divide_series(context: Context, dividends: SeriesList, divisor: SeriesList) 
     params=[
         Param("dividendSeriesList", "seriesList", required=True),
         Param("divisorSeriesList", "seriesList", required=True),
+        *_UNPAIRED,
     ],
 )
-def divide_series_lists(context: Context, dividends: SeriesList, divisors: SeriesList) -> SeriesList:
+def divide_series_lists(
+    context: Context,
+    dividends: SeriesList,
+    divisors: SeriesList,
+    default: float | None = None,
+    matching: bool | None = None,
+) -> SeriesList:
     """The first series of the first list divided by the first of the second, and so on; the lists are equally
-    long.
+    long, or paired as sumSeriesLists() does it with a `default` or `matching`.
 
     Example: divideSeriesLists(disk.{a,b}.used, disk.{a,b}.total)
     """
-    _check_lengths("divideSeriesLists", "divisorSeriesList", dividends, divisors)
+    dividends, divisors = _partners(
+        "divideSeriesLists", "divisorSeriesList", dividends, divisors, default, matching
+    )
     return SeriesList(_quotient("divideSeries", a, b) for a, b in pairs(dividends, divisors))
+
+
+@function("powSeriesLists", group=_COMBINE, params=[*_PAIR, *_UNPAIRED])
+def pow_series_lists(
+    context: Context,
+    first: SeriesList,
+    second: SeriesList,
+    default: float | None = None,
+    matching: bool | None = None,
+) -> SeriesList:
+    """The first series of the first list to the power of the first of the second, and so on; missing where one
+    is or where that is no number. The lists are equally long, or paired as sumSeriesLists() does it with a
+    `default` or `matching`.
+
+    Example: powSeriesLists(servers.{web1,web2}.cpu, odd.{tiny,zero})
+    """
+    first, second = _partners("powSeriesLists", "seriesListSecondPos", first, second, default, matching)
+    return SeriesList(_powers(a, b) for a, b in pairs(first, second))
 
 
 @function("asPercent", "pct", group=_COMBINE, params=[SERIES, Param("total", "any"), _NODES], aggregator=True)
@@ -583,6 +679,24 @@ def _percentile_columns(values: Matrix, n: float, interpolate: bool) -> Row:
     return out
 
 
+def _names_without(series: SeriesList, positions: Sequence[int]) -> list[str]:
+    """The series' names without the nodes at these positions."""
+    away = frozenset(positions)
+    return [
+        ".".join(part for i, part in enumerate(name.split(".")) if i not in away) for name in series.names
+    ]
+
+
+def _without(func: str, positions: Sequence[int]) -> Fold | None:
+    return fold_of(func, lambda series: _names_without(series, positions))
+
+
+def _grouping(callback: str, nodes: Sequence[int | str]) -> Fold | None:
+    if callback in REGISTRY.functions and callback not in _AGGREGATES:
+        return None
+    return fold_of(_AGGREGATES.get(callback, callback), lambda series: list_keys(series, nodes))
+
+
 def _grouped(
     context: Context, function: str, series: SeriesList, keys: Sequence[str], callback: str
 ) -> SeriesList:
@@ -643,6 +757,46 @@ def _check_lengths(function: str, parameter: str, first: SeriesList, second: Ser
         raise ArgumentError(
             function, parameter, f"takes as many series as the first list, {len(first)}, not {len(second)}"
         )
+
+
+def _partners(
+    function: str,
+    parameter: str,
+    first: SeriesList,
+    second: SeriesList,
+    default: float | None,
+    matching: bool | None,
+) -> tuple[SeriesList, SeriesList]:
+    """Both lists, equally long: the i-th series are a pair. A number may stand for what is not there.
+
+    Without `default` and `matching` this is graphite-web's rule. Raises ArgumentError if the lengths differ.
+    """
+    if default is not None and not first:
+        return _flat(second, default), second
+    if default is not None and len(second) == 1 and not matching:
+        return first, second.pick([0] * len(first))
+    if not matching and (default is None or len(first) == len(second)):
+        _check_lengths(function, parameter, first, second)
+        return first, second
+    place = {name: i for i, name in enumerate(second.names)}  # the last of equals
+    if default is None:
+        first = first.keep([name in place for name in first.names])
+    there = SeriesList.concat([second, _flat(first, default or 0.0)])
+    return first, there.pick([place.get(name, len(second) + i) for i, name in enumerate(first.names)])
+
+
+def _flat(series: SeriesList, value: float) -> SeriesList:
+    """A number as series: one on the grid of each."""
+
+    def line(block: Block) -> Block:
+        return fresh(block, np.broadcast_to(value, block.values.shape), [f"{value:g}"] * len(block))
+
+    return series.map(line)
+
+
+def _powers(bases: Block, exponents: Block) -> Block:
+    names = [f"powSeries({a},{b})" for a, b in zip(bases.names, exponents.names, strict=True)]
+    return fresh(bases, _power(bases.values, exponents.values), names)
 
 
 def _aggregated_pair(first: Block, second: Block, func: str, x_files_factor: float | None) -> Block:

@@ -14,27 +14,27 @@ from render.series import Block, Matrix, SeriesList
 _PARAMS = [SERIES, Param("n", "float", required=True)]
 
 
-@function("removeAboveValue", group="Filter Data", params=_PARAMS)
+@function("removeAboveValue", group="Filter Data", params=_PARAMS, each=True)
 def remove_above_value(context: Context, series: SeriesList, n: float) -> SeriesList:
-    """No datapoints above a number.
+    """The series without their datapoints above a number: what a broken sensor says is missing then.
 
     Example: removeAboveValue(servers.web1.cpu, 10)
     """
     return each(series, "removeAboveValue", lambda b: _without(b.values, b.values > n), f", {n:g}")
 
 
-@function("removeBelowValue", group="Filter Data", params=_PARAMS)
+@function("removeBelowValue", group="Filter Data", params=_PARAMS, each=True)
 def remove_below_value(context: Context, series: SeriesList, n: float) -> SeriesList:
-    """No datapoints below a number.
+    """The series without their datapoints below a number.
 
     Example: removeBelowValue(servers.web1.cpu, 0)
     """
     return each(series, "removeBelowValue", lambda b: _without(b.values, b.values < n), f", {n:g}")
 
 
-@function("removeAbovePercentile", group="Filter Data", params=_PARAMS)
+@function("removeAbovePercentile", group="Filter Data", params=_PARAMS, each=True)
 def remove_above_percentile(context: Context, series: SeriesList, n: float) -> SeriesList:
-    """No datapoints above their series' n-th percentile.
+    """The series without their datapoints above each one's own n-th percentile: peaks go.
 
     Example: removeAbovePercentile(servers.web1.cpu, 95)
     """
@@ -47,9 +47,9 @@ def remove_above_percentile(context: Context, series: SeriesList, n: float) -> S
     return each(series, "removeAbovePercentile", kept, f", {n:g}", nPercentile=n)
 
 
-@function("removeBelowPercentile", group="Filter Data", params=_PARAMS)
+@function("removeBelowPercentile", group="Filter Data", params=_PARAMS, each=True)
 def remove_below_percentile(context: Context, series: SeriesList, n: float) -> SeriesList:
-    """No datapoints below their series' n-th percentile.
+    """The series without their datapoints below each one's own n-th percentile.
 
     Example: removeBelowPercentile(servers.web1.cpu, 5)
     """

@@ -35,6 +35,13 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+# join(): whether series stay that both lists have, that only the first has, that only the second has
+_JOINS = {
+    "AND": (True, False, False),
+    "OR": (True, True, True),
+    "XOR": (False, True, True),
+    "SUB": (False, True, False),
+}
 _PASS_UNKNOWN = ("!=", "<", "<=")  # what a series without datapoints is
 
 
@@ -47,6 +54,7 @@ _PASS_UNKNOWN = ("!=", "<", "<=")  # what a series without datapoints is
         Param("operator", "string", required=True, options=tuple(_OPERATORS)),
         Param("threshold", "float", required=True),
     ],
+    each=True,
 )
 def filter_series(
     context: Context, series: SeriesList, func: str, comparison: str, threshold: float
@@ -63,7 +71,7 @@ def filter_series(
     return series.keep(np.where(unknown, comparison in _PASS_UNKNOWN, passes))
 
 
-@function("averageAbove", group="Filter Series", params=_NUMBER)
+@function("averageAbove", group="Filter Series", params=_NUMBER, each=True)
 def average_above(context: Context, series: SeriesList, n: float) -> SeriesList:
     """The series whose average is above a number.
 
@@ -72,7 +80,7 @@ def average_above(context: Context, series: SeriesList, n: float) -> SeriesList:
     return filter_series(context, series, "average", ">", n)
 
 
-@function("averageBelow", group="Filter Series", params=_NUMBER)
+@function("averageBelow", group="Filter Series", params=_NUMBER, each=True)
 def average_below(context: Context, series: SeriesList, n: float) -> SeriesList:
     """The series whose average is a number or below, and those without datapoints.
 
@@ -81,7 +89,7 @@ def average_below(context: Context, series: SeriesList, n: float) -> SeriesList:
     return filter_series(context, series, "average", "<=", n)
 
 
-@function("currentAbove", group="Filter Series", params=_NUMBER)
+@function("currentAbove", group="Filter Series", params=_NUMBER, each=True)
 def current_above(context: Context, series: SeriesList, n: float) -> SeriesList:
     """The series whose last datapoint is above a number.
 
@@ -90,7 +98,7 @@ def current_above(context: Context, series: SeriesList, n: float) -> SeriesList:
     return filter_series(context, series, "last", ">", n)
 
 
-@function("currentBelow", group="Filter Series", params=_NUMBER)
+@function("currentBelow", group="Filter Series", params=_NUMBER, each=True)
 def current_below(context: Context, series: SeriesList, n: float) -> SeriesList:
     """The series whose last datapoint is a number or below, and those without datapoints.
 
@@ -99,7 +107,7 @@ def current_below(context: Context, series: SeriesList, n: float) -> SeriesList:
     return filter_series(context, series, "last", "<=", n)
 
 
-@function("maximumAbove", group="Filter Series", params=_NUMBER)
+@function("maximumAbove", group="Filter Series", params=_NUMBER, each=True)
 def maximum_above(context: Context, series: SeriesList, n: float) -> SeriesList:
     """The series whose maximum is above a number.
 
@@ -108,7 +116,7 @@ def maximum_above(context: Context, series: SeriesList, n: float) -> SeriesList:
     return filter_series(context, series, "max", ">", n)
 
 
-@function("maximumBelow", group="Filter Series", params=_NUMBER)
+@function("maximumBelow", group="Filter Series", params=_NUMBER, each=True)
 def maximum_below(context: Context, series: SeriesList, n: float) -> SeriesList:
     """The series whose maximum is a number or below, and those without datapoints.
 
@@ -117,7 +125,7 @@ def maximum_below(context: Context, series: SeriesList, n: float) -> SeriesList:
     return filter_series(context, series, "max", "<=", n)
 
 
-@function("minimumAbove", group="Filter Series", params=_NUMBER)
+@function("minimumAbove", group="Filter Series", params=_NUMBER, each=True)
 def minimum_above(context: Context, series: SeriesList, n: float) -> SeriesList:
     """The series whose minimum is above a number.
 
@@ -126,7 +134,7 @@ def minimum_above(context: Context, series: SeriesList, n: float) -> SeriesList:
     return filter_series(context, series, "min", ">", n)
 
 
-@function("minimumBelow", group="Filter Series", params=_NUMBER)
+@function("minimumBelow", group="Filter Series", params=_NUMBER, each=True)
 def minimum_below(context: Context, series: SeriesList, n: float) -> SeriesList:
     """The series whose minimum is a number or below, and those without datapoints.
 
@@ -138,6 +146,7 @@ def minimum_below(context: Context, series: SeriesList, n: float) -> SeriesList:
 @function("highest", group="Filter Series", params=_COUNT_BY)
 def highest(context: Context, series: SeriesList, n: int = 1, func: str = "average") -> SeriesList:
     """The n series with the highest aggregation, highest first; a negative n leaves out the last -n instead.
+    topk() can fold all others into one.
 
     Example: highest(servers.*.cpu, 5, "max")
     """
@@ -172,6 +181,15 @@ def highest_max(context: Context, series: SeriesList, n: int) -> SeriesList:
     return highest(context, series, n, "max")
 
 
+@function("highestMin", group="Filter Series", params=_COUNT)
+def highest_min(context: Context, series: SeriesList, n: int) -> SeriesList:
+    """The n series with the highest minimum, highest first.
+
+    Example: highestMin(servers.*.mem, 5)
+    """
+    return highest(context, series, n, "min")
+
+
 @function("lowest", group="Filter Series", params=_COUNT_BY)
 def lowest(context: Context, series: SeriesList, n: int = 1, func: str = "average") -> SeriesList:
     """The n series with the lowest aggregation, lowest first; series without datapoints come before all.
@@ -197,6 +215,24 @@ def lowest_current(context: Context, series: SeriesList, n: int) -> SeriesList:
     Example: lowestCurrent(servers.*.cpu, 5)
     """
     return lowest(context, series, n, "current")
+
+
+@function("lowestMax", group="Filter Series", params=_COUNT)
+def lowest_max(context: Context, series: SeriesList, n: int) -> SeriesList:
+    """The n series with the lowest maximum, lowest first; see lowest.
+
+    Example: lowestMax(servers.*.cpu, 5)
+    """
+    return lowest(context, series, n, "max")
+
+
+@function("lowestMin", group="Filter Series", params=_COUNT)
+def lowest_min(context: Context, series: SeriesList, n: int) -> SeriesList:
+    """The n series with the lowest minimum, lowest first; see lowest.
+
+    Example: lowestMin(servers.*.cpu, 5)
+    """
+    return lowest(context, series, n, "min")
 
 
 @function("limit", group="Filter Series", params=_COUNT)
@@ -246,7 +282,9 @@ def remove_between_percentile(context: Context, series: SeriesList, n: float) ->
     return series.keep(np.any(_outside(series.on_one_grid().values, n), axis=1))
 
 
-@function("removeEmptySeries", group="Filter Series", params=[SERIES, Param("xFilesFactor", "float")])
+@function(
+    "removeEmptySeries", group="Filter Series", params=[SERIES, Param("xFilesFactor", "float")], each=True
+)
 def remove_empty_series(
     context: Context, series: SeriesList, x_files_factor: float | None = None
 ) -> SeriesList:
@@ -255,11 +293,21 @@ def remove_empty_series(
     Example: removeEmptySeries(servers.*.cpu, 0.5)
     """
 
-    def known_part(block: Block) -> npt.NDArray[np.float64]:
-        known = np.count_nonzero(~np.isnan(block.values), axis=1)
-        return np.where(known > 0, known / max(block.values.shape[1], 1), -1.0)
+    return _with_enough(series, lambda values: ~np.isnan(values), x_files_factor)
 
-    return series.keep(series.measure(known_part) >= max(x_files_factor or 0.0, 0.0))
+
+@function(
+    "removeZeroSeries", group="Filter Series", params=[SERIES, Param("xFilesFactor", "float")], each=True
+)
+def remove_zero_series(
+    context: Context, series: SeriesList, x_files_factor: float | None = None
+) -> SeriesList:
+    """The series that have any datapoint other than 0, or of whose points the part `xFilesFactor` is known and
+    not 0.
+
+    Example: removeZeroSeries(odd.*)
+    """
+    return _with_enough(series, lambda values: ~np.isnan(values) & (values != 0), x_files_factor)
 
 
 @function("unique", group="Filter Series", params=[SERIES_LISTS])
@@ -275,7 +323,28 @@ def unique(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
     return series.pick(list(first.values()))
 
 
-@function("grep", group="Filter Series", params=_PATTERN)
+@function(
+    "join",
+    group="Filter Series",
+    params=[
+        Param("seriesA", "seriesList", required=True),
+        Param("seriesB", "seriesList", required=True),
+        Param("type", "string", default="AND", options=(*_JOINS, *map(str.lower, _JOINS))),
+    ],
+)
+def join(context: Context, first: SeriesList, second: SeriesList, how: str = "AND") -> SeriesList:
+    """Two lists as sets of names. `AND`: the first list's series that the second has too; `SUB`: those that it
+    has not; `OR`: the first list, and what only the second has; `XOR`: what only one of them has.
+
+    Example: join(servers.*.cpu, servers.web*.cpu, "SUB")
+    """
+    ours, theirs = set(first.names), set(second.names)
+    shared, alone, other = _JOINS[how.upper()]
+    kept = first.keep([shared if name in theirs else alone for name in first.names])
+    return SeriesList.concat([kept, second.keep([other and name not in ours for name in second.names])])
+
+
+@function("grep", group="Filter Series", params=_PATTERN, each=True)
 def grep(context: Context, series: SeriesList, pattern: str) -> SeriesList:
     """The series in whose name a regular expression is found.
 
@@ -285,7 +354,7 @@ def grep(context: Context, series: SeriesList, pattern: str) -> SeriesList:
     return series.keep([search(name) is not None for name in series.names])
 
 
-@function("exclude", group="Filter Series", params=_PATTERN)
+@function("exclude", group="Filter Series", params=_PATTERN, each=True)
 def exclude(context: Context, series: SeriesList, pattern: str) -> SeriesList:
     """The series in whose name a regular expression is not found.
 
@@ -297,6 +366,7 @@ def exclude(context: Context, series: SeriesList, pattern: str) -> SeriesList:
 
 @function(
     "useSeriesAbove",
+    "aboveSeries",
     group="Filter Series",
     params=[
         SERIES,
@@ -318,6 +388,18 @@ def use_series_above(
     above = maximum_above(context, series, value)
     found = [context.evaluate_text(pattern.sub(replace, name)) for name in above.names]
     return SeriesList.concat(found)
+
+
+def _with_enough(
+    series: SeriesList, counts: Callable[[Matrix], npt.NDArray[np.bool_]], part: float | None
+) -> SeriesList:
+    """The series of whose points at least this part counts, and any at all."""
+
+    def counted(block: Block) -> npt.NDArray[np.float64]:
+        found = np.count_nonzero(counts(block.values), axis=1)
+        return np.where(found > 0, found / max(block.values.shape[1], 1), -1.0)
+
+    return series.keep(series.measure(counted) >= max(part or 0.0, 0.0))
 
 
 def _outside(values: Matrix, n: float) -> npt.NDArray[np.bool_]:

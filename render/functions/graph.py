@@ -65,7 +65,7 @@ def dashed(context: Context, series: SeriesList, dash_length: int = 5) -> Series
 
 @function("drawAsInfinite", group="Graph", params=[SERIES])
 def draw_as_infinite(context: Context, series: SeriesList) -> SeriesList:
-    """The series drawn as a line over the whole height wherever it is not 0.
+    """The series drawn as a line over the whole height wherever it is not 0: for events, such as deploys.
 
     Example: drawAsInfinite(servers.web3.requests)
     """
@@ -88,7 +88,7 @@ def line_width(context: Context, series: SeriesList, width: float) -> SeriesList
 
 @function("secondYAxis", group="Graph", params=[SERIES])
 def second_y_axis(context: Context, series: SeriesList) -> SeriesList:
-    """The series drawn against the axis on the right.
+    """The series drawn against the axis on the right, for another unit than that of the others.
 
     Example: secondYAxis(servers.web1.cpu)
     """
@@ -98,6 +98,35 @@ def second_y_axis(context: Context, series: SeriesList) -> SeriesList:
         return _drawn(names, secondYAxis=True).with_(tags=block.tags.plus(secondYAxis="1"))
 
     return series.map(drawn)
+
+
+@function("stacked", group="Graph", params=[SERIES, Param("stack", "string")])
+def stacked(context: Context, series: SeriesList, stack: str | None = None) -> SeriesList:
+    """Each series on top of those before it: its values plus all of theirs, drawn as areas.
+
+    What other calls of the request have stacked before on the same `stack` lies below. A missing value adds nothing and
+    stays missing. With a name for the `stack` the series keep theirs. Series of different steps are brought to their
+    least common multiple.
+
+    Example: stacked(servers.*.cpu)
+    Example: stacked(servers.*.mem, "memory")
+    """
+    if not series:
+        return series
+    below = context.stacks.get(stack or _DEFAULT_STACK, SeriesList())
+    whole = SeriesList.concat([below, series]).on_one_grid()
+    with np.errstate(all="ignore"):
+        heights = np.nancumsum(whole.values, axis=0)
+    top = whole.pick([len(whole) - 1])
+    context.stacks[stack or _DEFAULT_STACK] = SeriesList([top.with_(heights[-1:])])
+    block = whole.with_(np.where(np.isnan(whole.values), np.nan, heights)).pick(range(len(below), len(whole)))
+    names, tags = block.names, block.tags
+    if stack is None:
+        names, tags = [f"stacked({name})" for name in names], tags.plus(stacked=_DEFAULT_STACK)
+    return SeriesList([_drawn(block.with_(options=None).renamed(names, tags), stacked=True)])
+
+
+_DEFAULT_STACK = "__DEFAULT__"
 
 
 @function(

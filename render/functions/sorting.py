@@ -51,7 +51,7 @@ def sort_by_total(context: Context, series: SeriesList) -> SeriesList:
 
 @function("sortByMaxima", group="Sorting", params=[SERIES])
 def sort_by_maxima(context: Context, series: SeriesList) -> SeriesList:
-    """The series by their maximum, highest first.
+    """The series by their maximum, highest first; sortBy(…, "max", true) by a shorter name.
 
     Example: sortByMaxima(servers.*.cpu)
     """

@@ -11,7 +11,7 @@ from render.errors import ArgumentError
 from render.functions import kernels
 from render.functions.context import Context
 from render.functions.each import each
-from render.functions.registry import SERIES, Param, function
+from render.functions.registry import SERIES, SERIES_LISTS, Param, function
 from render.functions.window import check_points
 from render.series import Block, Matrix, SeriesList, Tags
 
@@ -19,7 +19,7 @@ _STEP = Param("step", "integer", default=60)
 _NAME = Param("name", "string", required=True)
 
 
-@function("changed", group="Special", params=[SERIES])
+@function("changed", group="Special", params=[SERIES], each=True)
 def changed(context: Context, series: SeriesList) -> SeriesList:
     """1 where a datapoint is another than the one before it, else 0, also where there is none.
 
@@ -60,6 +60,7 @@ _KEPT_TOO = (
         ),
     ],
     asks_for=lambda given: str(given["consolidationFunc"]),
+    each=True,
 )
 def consolidate_by(context: Context, series: SeriesList, consolidation_func: str) -> SeriesList:
     """The series with another way of merging their points where there are more than are shown.
@@ -74,9 +75,9 @@ def consolidate_by(context: Context, series: SeriesList, consolidation_func: str
     return named.map(lambda block: block.with_(consolidations=[consolidation_func] * len(block)))
 
 
-@function("cumulative", group="Special", params=[SERIES], asks_for=lambda given: "sum")
+@function("cumulative", group="Special", params=[SERIES], asks_for=lambda given: "sum", each=True)
 def cumulative(context: Context, series: SeriesList) -> SeriesList:
-    """The series whose points merge into their sum: consolidateBy with `sum`, and called so.
+    """The series whose points merge into their sum, as counts should: consolidateBy() with `sum`, and called so.
 
     Example: cumulative(servers.web1.requests)
     """
@@ -88,6 +89,7 @@ def cumulative(context: Context, series: SeriesList) -> SeriesList:
     "xFilesFactor",
     group="Special",
     params=[SERIES, Param("xFilesFactor", "float", required=True)],
+    each=True,
 )
 def set_x_files_factor(context: Context, series: SeriesList, x_files_factor: float) -> SeriesList:
     """The series with another part of points that must be known for a merged point to count.
@@ -103,13 +105,23 @@ def set_x_files_factor(context: Context, series: SeriesList, x_files_factor: flo
     )
 
 
+@function("graphiteWeb", group="Special", params=[SERIES_LISTS])
+def graphite_web(context: Context, lists: Sequence[SeriesList]) -> SeriesList:
+    """The series as they are. carbonapi has a graphite-web evaluate what stands in it; here all its functions are
+    evaluated on the spot, and nothing is asked of another server.
+
+    Example: sumSeries(graphiteWeb(smartSummarize(servers.*.cpu, "5min")))
+    """
+    return SeriesList.concat(lists)
+
+
 @function(
     "fallbackSeries",
     group="Special",
     params=[SERIES, Param("fallback", "seriesList", required=True)],
 )
 def fallback_series(context: Context, series: SeriesList, fallback: SeriesList) -> SeriesList:
-    """The series, or the fallback if there are none.
+    """The series, or the fallback if the pattern names none. Missing datapoints stay: those are transformNull()'s.
 
     Example: fallbackSeries(servers.web7.cpu, constantLine(0))
     """
@@ -120,6 +132,7 @@ def fallback_series(context: Context, series: SeriesList, fallback: SeriesList) 
     "substr",
     group="Special",
     params=[SERIES, Param("start", "node", default=0), Param("stop", "node", default=0)],
+    each=True,
 )
 def substr(context: Context, series: SeriesList, start: int = 0, stop: int = 0) -> SeriesList:
     """The series called by the nodes start … stop - 1 of their path (0: to its end), without functions.
@@ -170,7 +183,7 @@ def threshold(
 
 @function("identity", group="Calculate", params=[_NAME])
 def identity(context: Context, name: str) -> SeriesList:
-    """A datapoint a minute whose value is its own time in epoch seconds.
+    """A datapoint a minute whose value is its own time in epoch seconds, for tests and calculations with time.
 
     Example: identity("the.time")
     """

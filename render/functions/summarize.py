@@ -29,11 +29,13 @@ _WEEKS = tuple(f"weeks{day}" for day in range(1, 8))
     "summarize",
     group="Transform",
     params=[SERIES, _INTERVAL, _FUNC, Param("alignToFrom", "boolean", default=False)],
+    each=True,
 )
 def summarize(
     context: Context, series: SeriesList, interval_string: str, func: str = "sum", align_to_from: bool = False
 ) -> SeriesList:
-    """The datapoints of each interval merged into one, by default their sum.
+    """The datapoints of each interval merged into one, by default their sum: right for counts. A level, such as
+    memory or a load, needs "avg", "max" or "last".
 
     Intervals begin at multiples of their length since 1970, or at each series' begin with `alignToFrom`.
 
@@ -142,7 +144,7 @@ def hitcount(
     return expression.evaluate(start=start, until=context.until).map(counted)
 
 
-@function("compressPeriodicGaps", group="Transform", params=[SERIES])
+@function("compressPeriodicGaps", group="Transform", params=[SERIES], each=True)
 def compress_periodic_gaps(context: Context, series: SeriesList) -> SeriesList:
     """Series that have a datapoint only every k-th step, with that longer step; others as they are.
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, tzinfo
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from render.errors import ArgumentError
 from render.functions.context import Context, Expression
+from render.functions.nodes import path_of
 from render.functions.registry import SERIES, Param, function
 from render.series import Block, SeriesList
 from render.timespec import parse_interval, parse_time
 
 _INTERVALS = ("1h", "6h", "12h", "1d", "2d", "7d", "14d", "30d")
 _HOUR = 3600
-_SHIFTS_MAX = 400  # a year of days; each is a query of its own
+_VERSION = re.compile(r"([0-9]{1,18})_([0-9]{1,18})")
+SHIFTS_MAX = 400  # a year of days; each is a query of its own
 
 
 @function(
@@ -38,7 +43,7 @@ def time_shift(
 
     Example: timeShift(servers.web1.cpu, "1d")
     """
-    shift = _backwards(shift)
+    shift = backwards(shift)
     seconds = parse_interval(shift)
     if align_dst:
         seconds += _across_dst(context, seconds)
@@ -46,7 +51,7 @@ def time_shift(
     def shifted(block: Block) -> Block:
         names = [f'timeShift({name}, "{shift}")' for name in block.names]
         tags = block.tags.plus(timeShift=shift)
-        return _moved(context, block, seconds).with_(names=names, tags=tags)
+        return moved(context, block, seconds).with_(names=names, tags=tags)
 
     return expression.evaluate(start=context.start + seconds, until=context.until + seconds).map(shifted)
 
@@ -69,11 +74,11 @@ def time_stack(
 
     Example: timeStack(servers.web1.cpu, "1d", 0, 3)
     """
-    if end - first > _SHIFTS_MAX:
+    if end - first > SHIFTS_MAX:
         raise ArgumentError(
-            "timeStack", "timeShiftEnd", f"takes at most {_SHIFTS_MAX} shifts, not {end - first}"
+            "timeStack", "timeShiftEnd", f"takes at most {SHIFTS_MAX} shifts, not {end - first}"
         )
-    unit = _backwards(unit)
+    unit = backwards(unit)
     stack = []
     for times in range(first, end):
         seconds = parse_interval(unit) * times
@@ -81,7 +86,7 @@ def time_stack(
         def shifted(block: Block, times: int = times, seconds: int = seconds) -> Block:
             names = [f"timeShift({name}, {unit}, {times})" for name in block.names]
             tags = block.tags.plus(timeShiftUnit=unit, timeShift=str(times))
-            return _moved(context, block, seconds).renamed(names, tags)
+            return moved(context, block, seconds).renamed(names, tags)
 
         found = expression.evaluate(start=context.start + seconds, until=context.until + seconds)
         stack.append(found.map(shifted))
@@ -96,6 +101,7 @@ def time_stack(
         Param("startSliceAt", "date", required=True),
         Param("endSliceAt", "date", default="now"),
     ],
+    each=True,
 )
 def time_slice(
     context: Context, series: SeriesList, start_slice_at: str, end_slice_at: str = "now"
@@ -120,12 +126,78 @@ def time_slice(
     return series.map(sliced)
 
 
-def _backwards(shift: str) -> str:
+@function(
+    "timeShiftByMetric",
+    group="Transform",
+    params=[
+        SERIES,
+        Param("markSource", "seriesList", required=True),
+        Param("versionRankIndex", "node", required=True),
+    ],
+)
+def time_shift_by_metric(context: Context, series: SeriesList, marks: SeriesList, rank: int) -> SeriesList:
+    """Series of several versions of a program, moved so that their releases come together: each version's later by
+    as much as the newest one's release came after its own.
+
+    A mark is a series whose last node has a version such as `65_4`, and whose last datapoint is its release;
+    of 65_0 and 65_4 the latter counts. Node `versionRankIndex` of a series is its version, `65_4` or only `65`.
+    Series without a version that is marked go. (In carbonapi 6 stands for 65_4, too.)
+
+    Example: timeShiftByMetric(servers.web*.cpu, aliasSub(servers.web*.requests, ".requests", "_0"), 1)
+    """
+    if not series:
+        return series
+    released = _releases(marks)
+    if len(released) < 2:
+        takes = f"takes marks such as mark.65_4 of two major versions or more, not of {len(released)}"
+        raise ArgumentError("timeShiftByMetric", "markSource", takes)
+    newest = next(iter(released.values())).at
+    shift_of = {node: newest - mark.at for mark in released.values() for node in (mark.name, mark.major)}
+    places: dict[int, list[int]] = {}
+    for i, name in enumerate(series.names):
+        nodes = path_of(name).split(".")
+        shift = shift_of.get(nodes[rank]) if -len(nodes) <= rank < len(nodes) else None
+        if shift is not None:
+            places.setdefault(shift, []).append(i)
+
+    def shifted(block: Block, seconds: int) -> Block:
+        end = None if block.fixed_end is None else block.fixed_end + seconds
+        names = [f"timeShiftByMetric({name})" for name in block.names]
+        return block.with_(start=block.start + seconds, fixed_end=end).renamed(names)
+
+    parts = [series.pick(at).map(partial(shifted, seconds=seconds)) for seconds, at in places.items()]
+    order = np.argsort([i for at in places.values() for i in at], kind="stable")
+    return SeriesList.concat(parts).pick(order)
+
+
+class _Release(NamedTuple):
+    name: str  # of the mark, such as v65_4
+    major: str  # its begin, v65
+    at: int  # epoch seconds
+
+
+def _releases(marks: SeriesList) -> dict[int, _Release]:
+    """The last minor version of each major one that has a mark with a datapoint, the newest first."""
+    found: dict[tuple[int, int], _Release] = {}
+    for mark in marks:
+        name = path_of(mark.name).rpartition(".")[2]
+        version = _VERSION.search(name)
+        known = np.flatnonzero(~np.isnan(mark.values))
+        if version is not None and len(known):
+            at = mark.start + int(known[-1]) * mark.step
+            found.setdefault((int(version[1]), int(version[2])), _Release(name, name[: version.end(1)], at))
+    last: dict[int, _Release] = {}
+    for major, minor in sorted(found, reverse=True):
+        last.setdefault(major, found[major, minor])
+    return last
+
+
+def backwards(shift: str) -> str:
     """A shift without a sign looks back."""
     return f"-{shift}" if shift[:1].isdigit() else shift
 
 
-def _moved(context: Context, block: Block, seconds: int) -> Block:
+def moved(context: Context, block: Block, seconds: int) -> Block:
     """A block that was fetched `seconds` off, drawn over the request's own window.
 
     Whole steps stay as they are; otherwise its points move, less than a step, so that they fall on the grid

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from render.errors import ArgumentError
 from render.functions import kernels
+from render.functions.aggregation import together
 from render.functions.context import Context
 from render.functions.each import each
 from render.functions.registry import SERIES, Param, function
@@ -20,7 +21,7 @@ from render.timespec import parse_interval
 _DECIMALS = 6  # what graphite-web rounds rates to
 
 
-@function("absolute", group="Transform", params=[SERIES])
+@function("absolute", group="Transform", params=[SERIES], each=True)
 def absolute(context: Context, series: SeriesList) -> SeriesList:
     """The magnitude of each datapoint.
 
@@ -29,7 +30,7 @@ def absolute(context: Context, series: SeriesList) -> SeriesList:
     return each(series, "absolute", lambda block: np.abs(block.values), absolute=1)
 
 
-@function("add", group="Transform", params=[SERIES, Param("constant", "float", required=True)])
+@function("add", group="Transform", params=[SERIES, Param("constant", "float", required=True)], each=True)
 def add(context: Context, series: SeriesList, constant: float) -> SeriesList:
     """Each datapoint plus a constant. The name shows its whole part; `offset` shows six digits.
 
@@ -39,10 +40,11 @@ def add(context: Context, series: SeriesList, constant: float) -> SeriesList:
     return each(series, "add", lambda block: block.values + constant, f",{shown}", add=constant)
 
 
-@function("delay", group="Transform", params=[SERIES, Param("steps", "integer", required=True)])
+@function("delay", group="Transform", params=[SERIES, Param("steps", "integer", required=True)], each=True)
 def delay(context: Context, series: SeriesList, steps: int) -> SeriesList:
     """Each series moved by a number of points: later if positive, earlier if negative; the window stays.
 
+    What is moved out of the window is gone, and what would come into it is missing: timeShift() reads it.
     0 steps leave the values as they are (graphite-web answers no points at all).
 
     Example: delay(servers.web1.cpu, 3)
@@ -59,16 +61,17 @@ def delay(context: Context, series: SeriesList, steps: int) -> SeriesList:
     return each(series, "delay", moved, f",{steps}", fresh=True, delay=steps)
 
 
-@function("derivative", group="Transform", params=[SERIES])
+@function("derivative", group="Transform", params=[SERIES], each=True)
 def derivative(context: Context, series: SeriesList) -> SeriesList:
-    """What each datapoint has changed since the one before it; missing where either is.
+    """What each datapoint has changed since the one before it; missing where either is. For counters, which begin
+    again now and then, there are rate() and increase().
 
     Example: derivative(servers.web1.requests)
     """
     return each(series, "derivative", lambda block: _difference(block.values), fresh=True, derivative=1)
 
 
-@function("exp", group="Transform", params=[SERIES])
+@function("exp", group="Transform", params=[SERIES], each=True)
 def exp(context: Context, series: SeriesList) -> SeriesList:
     """e to the power of each datapoint; missing where that is too large for a number.
 
@@ -77,7 +80,7 @@ def exp(context: Context, series: SeriesList) -> SeriesList:
     return each(series, "exp", lambda block: _defined(block.values, np.exp(block.values)), exp="e")
 
 
-@function("integral", group="Transform", params=[SERIES])
+@function("integral", group="Transform", params=[SERIES], each=True)
 def integral(context: Context, series: SeriesList) -> SeriesList:
     """The sum of all datapoints since the window's begin; a missing one adds nothing and stays missing.
 
@@ -97,6 +100,7 @@ def integral(context: Context, series: SeriesList) -> SeriesList:
     "integralByInterval",
     group="Transform",
     params=[SERIES, Param("intervalUnit", "string", required=True)],
+    each=True,
 )
 def integral_by_interval(context: Context, series: SeriesList, interval_unit: str) -> SeriesList:
     """The sum of all datapoints since the interval's begin; intervals are counted from the request's start.
@@ -120,7 +124,40 @@ def integral_by_interval(context: Context, series: SeriesList, interval_unit: st
     return each(series, "integralByInterval", summed, argument, fresh=True, integralByInterval=interval_unit)
 
 
-@function("interpolate", group="Transform", params=[SERIES, Param("limit", "intOrInf", default=math.inf)])
+@function(
+    "integralWithReset",
+    group="Transform",
+    params=[SERIES, Param("resettingSeries", "seriesList", required=True)],
+)
+def integral_with_reset(context: Context, series: SeriesList, resetting: SeriesList) -> SeriesList:
+    """The sum of all datapoints since the resetting series was last not 0, where the sum is 0; a missing one adds
+    nothing and stays missing.
+
+    The resetting series is one, and resets also at points that are missing (not in carbonapi).
+
+    Example: integralWithReset(servers.*.requests, odd.zero)
+    """
+    if len(resetting) != 1:
+        raise ArgumentError(
+            "integralWithReset", "resettingSeries", f"takes exactly 1 series, not {len(resetting)}"
+        )
+
+    def summed(block: Block) -> Block:
+        values, resets = together(SeriesList([block]), resetting)
+        at = ~np.isnan(resets.values[0]) & (resets.values[0] != 0)
+        out = np.empty_like(values.values)
+        kernels.integrate(np.where(at, 0.0, values.values), at, out)
+        np.copyto(out, np.nan, where=np.isnan(values.values))
+        names = [f"integralWithReset({name},{resetting.names[0]})" for name in values.names]
+        return values.with_(out).renamed(names)
+
+    with np.errstate(all="ignore"):
+        return series.map(summed)
+
+
+@function(
+    "interpolate", group="Transform", params=[SERIES, Param("limit", "intOrInf", default=math.inf)], each=True
+)
 def interpolate(context: Context, series: SeriesList, limit: float = math.inf) -> SeriesList:
     """Gaps of at most `limit` points filled on the straight line across; those at the edges stay.
 
@@ -129,7 +166,7 @@ def interpolate(context: Context, series: SeriesList, limit: float = math.inf) -
     return each(series, "interpolate", lambda block: _filled(block.values, limit, linear=True))
 
 
-@function("invert", group="Transform", params=[SERIES])
+@function("invert", group="Transform", params=[SERIES], each=True)
 def invert(context: Context, series: SeriesList) -> SeriesList:
     """1 divided by each datapoint; missing where that is 0.
 
@@ -138,16 +175,21 @@ def invert(context: Context, series: SeriesList) -> SeriesList:
     return each(series, "invert", lambda block: _defined(block.values, 1.0 / block.values), invert=1)
 
 
-@function("isNonNull", group="Transform", params=[SERIES])
+@function("isNonNull", "isNotNull", group="Transform", params=[SERIES], each=True)
 def is_non_null(context: Context, series: SeriesList) -> SeriesList:
-    """1 where there is a datapoint, 0 where there is none.
+    """1 where there is a datapoint, 0 where there is none: summed, how many hosts report.
 
     Example: isNonNull(servers.*.cpu)
     """
     return each(series, "isNonNull", lambda block: (~np.isnan(block.values)).astype(float), isNonNull=1)
 
 
-@function("keepLastValue", group="Transform", params=[SERIES, Param("limit", "intOrInf", default=math.inf)])
+@function(
+    "keepLastValue",
+    group="Transform",
+    params=[SERIES, Param("limit", "intOrInf", default=math.inf)],
+    each=True,
+)
 def keep_last_value(context: Context, series: SeriesList, limit: float = math.inf) -> SeriesList:
     """Gaps of at most `limit` points filled with the value before them; a longer gap stays whole.
 
@@ -156,7 +198,9 @@ def keep_last_value(context: Context, series: SeriesList, limit: float = math.in
     return each(series, "keepLastValue", lambda block: _filled(block.values, limit, linear=False))
 
 
-@function("log", group="Transform", params=[SERIES, Param("base", "integer", default=10)])
+@function(
+    "log", "logarithm", group="Transform", params=[SERIES, Param("base", "integer", default=10)], each=True
+)
 def log(context: Context, series: SeriesList, base: int = 10) -> SeriesList:
     """The logarithm of each datapoint to a base; missing where the datapoint is not above 0.
 
@@ -174,7 +218,7 @@ def log(context: Context, series: SeriesList, base: int = 10) -> SeriesList:
     return each(series, "log", logarithm, f", {base}", fresh=True, log=base)
 
 
-@function("logit", group="Transform", params=[SERIES])
+@function("logit", group="Transform", params=[SERIES], each=True)
 def logit(context: Context, series: SeriesList) -> SeriesList:
     """The natural logarithm of v / (1 - v); missing where v is not between 0 and 1.
 
@@ -188,7 +232,7 @@ def logit(context: Context, series: SeriesList) -> SeriesList:
     return each(series, "logit", odds, logit="logit")
 
 
-@function("minMax", group="Transform", params=[SERIES])
+@function("minMax", group="Transform", params=[SERIES], each=True)
 def min_max(context: Context, series: SeriesList) -> SeriesList:
     """Each series stretched to 0 … 1 between its own minimum and maximum; 0 where both are equal.
 
@@ -208,7 +252,7 @@ def min_max(context: Context, series: SeriesList) -> SeriesList:
 _RATE = [SERIES, Param("maxValue", "float"), Param("minValue", "float")]
 
 
-@function("nonNegativeDerivative", group="Transform", params=_RATE)
+@function("nonNegativeDerivative", group="Transform", params=_RATE, each=True)
 def non_negative_derivative(
     context: Context, series: SeriesList, max_value: float | None = None, min_value: float | None = None
 ) -> SeriesList:
@@ -216,6 +260,7 @@ def non_negative_derivative(
 
     With `maxValue`, a counter that fell has passed it and begun again at `minValue` or 0; with `minValue`
     alone it was reset to that. Datapoints outside the two are left out. (graphite-web fails on gaps then.)
+    increase() also counts what has come after a restart and what has come in a gap.
 
     Example: nonNegativeDerivative(servers.web1.requests)
     """
@@ -228,7 +273,7 @@ def non_negative_derivative(
     )
 
 
-@function("offset", group="Transform", params=[SERIES, Param("factor", "float", required=True)])
+@function("offset", group="Transform", params=[SERIES, Param("factor", "float", required=True)], each=True)
 def offset(context: Context, series: SeriesList, factor: float) -> SeriesList:
     """Each datapoint plus a constant.
 
@@ -237,9 +282,9 @@ def offset(context: Context, series: SeriesList, factor: float) -> SeriesList:
     return each(series, "offset", lambda block: block.values + factor, f",{factor:g}", offset=factor)
 
 
-@function("offsetToZero", group="Transform", params=[SERIES])
+@function("offsetToZero", group="Transform", params=[SERIES], each=True)
 def offset_to_zero(context: Context, series: SeriesList) -> SeriesList:
-    """Each series moved so that its minimum is 0.
+    """Each series moved so that its minimum in the window is 0, to compare how they move.
 
     Example: offsetToZero(servers.web1.cpu)
     """
@@ -257,11 +302,12 @@ def offset_to_zero(context: Context, series: SeriesList) -> SeriesList:
     return series.map(moved)
 
 
-@function("perSecond", group="Transform", params=_RATE)
+@function("perSecond", group="Transform", params=_RATE, each=True)
 def per_second(
     context: Context, series: SeriesList, max_value: float | None = None, min_value: float | None = None
 ) -> SeriesList:
-    """What a counter has grown a second, rounded to six decimals; see nonNegativeDerivative.
+    """What a counter has grown a second, rounded to six decimals; see nonNegativeDerivative(). There is no value
+    after a gap or a restart: rate() has one.
 
     Example: perSecond(servers.web1.requests)
     """
@@ -274,7 +320,7 @@ def per_second(
     return each(series, "perSecond", rate, fresh=True, perSecond=1)
 
 
-@function("pow", group="Transform", params=[SERIES, Param("factor", "float", required=True)])
+@function("pow", group="Transform", params=[SERIES, Param("factor", "float", required=True)], each=True)
 def power(context: Context, series: SeriesList, factor: float) -> SeriesList:
     """Each datapoint to the power of a constant; missing where that is no number or too large.
 
@@ -289,7 +335,7 @@ def power(context: Context, series: SeriesList, factor: float) -> SeriesList:
 
 
 # no default: round(x) and round(x, 0) are called differently
-@function("round", group="Transform", params=[SERIES, Param("precision", "integer")])
+@function("round", group="Transform", params=[SERIES, Param("precision", "integer")], each=True)
 def round_(context: Context, series: SeriesList, precision: int | None = None) -> SeriesList:
     """Each datapoint rounded to a number of decimals, half to even; negative for tens, hundreds …
 
@@ -300,18 +346,38 @@ def round_(context: Context, series: SeriesList, precision: int | None = None) -
     return each(series, "round", lambda block: rounded(block.values, digits), argument, round=digits)
 
 
-@function("scale", group="Transform", params=[SERIES, Param("factor", "float", required=True)])
-def scale(context: Context, series: SeriesList, factor: float) -> SeriesList:
-    """Each datapoint times a constant.
+@function(
+    "scale",
+    "scaleAfterTimestamp",
+    group="Transform",
+    params=[SERIES, Param("factor", "float", required=True), Param("timestamp", "integer", default=0)],
+    each=True,
+)
+def scale(context: Context, series: SeriesList, factor: float, timestamp: int = 0) -> SeriesList:
+    """Each datapoint times a constant; with `timestamp` (epoch seconds) only those of that time and later.
 
     Example: scale(servers.web1.cpu, 0.01)
+    Example: scale(servers.web1.cpu, 8, 1600000800)
     """
-    return each(series, "scale", lambda block: block.values * factor, f",{factor:g}", scale=factor)
+
+    def scaled(block: Block) -> Matrix:
+        before = min(max(-((block.start - timestamp) // block.step), 0), block.values.shape[1])
+        if not before:
+            return block.values * factor
+        out = block.values.copy()
+        out[:, before:] *= factor
+        return out
+
+    argument = f",{factor:g},{timestamp}" if timestamp else f",{factor:g}"
+    return each(series, "scale", scaled, argument, scale=factor)
 
 
-@function("scaleToSeconds", group="Transform", params=[SERIES, Param("seconds", "float", required=True)])
+@function(
+    "scaleToSeconds", group="Transform", params=[SERIES, Param("seconds", "float", required=True)], each=True
+)
 def scale_to_seconds(context: Context, series: SeriesList, seconds: float) -> SeriesList:
-    """Each datapoint as what it would be per `seconds`, if it counts for its step; rounded to six decimals.
+    """Each datapoint as what it would be per `seconds`, if it counts for its step; rounded to six decimals. So
+    counts of each interval, as StatsD sends them, stay comparable whatever the step is.
 
     Example: scaleToSeconds(servers.web1.requests, 60)
     """
@@ -323,7 +389,7 @@ def scale_to_seconds(context: Context, series: SeriesList, seconds: float) -> Se
     return each(series, "scaleToSeconds", scaled, shown, scaleToSeconds=seconds)
 
 
-@function("sigmoid", group="Transform", params=[SERIES])
+@function("sigmoid", group="Transform", params=[SERIES], each=True)
 def sigmoid(context: Context, series: SeriesList) -> SeriesList:
     """1 / (1 + e to the power of minus each datapoint).
 
@@ -332,7 +398,7 @@ def sigmoid(context: Context, series: SeriesList) -> SeriesList:
     return each(series, "sigmoid", lambda block: 1.0 / (1.0 + np.exp(-block.values)), sigmoid="sigmoid")
 
 
-@function("squareRoot", group="Transform", params=[SERIES])
+@function("squareRoot", group="Transform", params=[SERIES], each=True)
 def square_root(context: Context, series: SeriesList) -> SeriesList:
     """The square root of each datapoint; missing where that is below 0.
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from datetime import UTC
 
 import pytest
@@ -10,6 +11,7 @@ from render.errors import ArgumentError
 from render.functions import REGISTRY
 from render.plan import render
 from render.series import SeriesList
+from tests.render.functions import asking
 from tests.render.golden.compare import golden_test
 from tests.render.golden.series import NOW, START, UNTIL
 from tests.render.memory import MemorySource
@@ -36,9 +38,11 @@ def named(name: str) -> MemorySource:
 
 @pytest.mark.parametrize("name", [name for name, one in REGISTRY.functions.items() if one.group == "Alias"])
 def test_every_function_has_an_example_that_gives_series(name: str, golden_source: MemorySource) -> None:
-    example = REGISTRY.functions[name].description.partition("Example: ")[2]
-    assert example.startswith(f"{name}(")
-    assert ask(golden_source, example).names
+    function = REGISTRY.functions[name]
+    for example in function.examples:
+        assert example.startswith(tuple(f"{known}(" for known in [name, *REGISTRY.others(function)]))
+        assert asking.ask(golden_source, example).names
+    assert function.examples
 
 
 def test_values_tags_and_what_outer_functions_print_stay(golden_source: MemorySource) -> None:
@@ -90,5 +94,33 @@ def test_legends_have_prefixes(value: float, system: str, shown: str) -> None:
 def test_a_pattern_that_could_take_for_ever_does_not() -> None:
     source = named("a" * 40)
     assert ask(source, 'aliasSub(a*, "(a+)+$", "x")').names == ["x"]
-    with pytest.raises(ArgumentError, match=r"aliasSub\(\): search: .* could take too long"):
+    with pytest.raises(ArgumentError, match=r"aliasSub\(\): search: .* takes more than"):
         ask(source, r'aliasSub(a*, "(a|aa)+(?=b)", "x")')
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters=".,;|(){}'\"\\"), min_size=1, max_size=20))
+def test_what_is_base64_of_a_text_is_called_by_it(text: str) -> None:
+    coded = base64.b64encode(text.encode()).decode()
+    source = named(f"a.{coded}.b")
+    assert ask(source, f'aliasByBase64(alias(a.*.b, "{coded}"))').names == [text]
+    assert ask(source, "aliasByBase64(a.*.b, 2)").names == [f"a.{text}.b"]
+    assert ask(source, "aliasByBase64(scale(a.*.b, 2), -2)").names == [f"a.{text}.b"]
+
+
+def test_what_is_no_base64_stays() -> None:
+    for name in ("a.b", "Zg", "Zg==Zg==", "gICA", "a b", "ä"):  # gICA are bytes that are no text
+        assert ask(named("x"), f"aliasByBase64(alias(x, '{name}'))").names == [name]
+    assert ask(named("a.Zg==.b"), "aliasByBase64(a.*.b, 9)").names == ["a.Zg==.b"]
+    with pytest.raises(ArgumentError, match="counted from 1, not 0"):
+        ask(named("a"), "aliasByBase64(a, 0)")
+
+
+def test_columns_are_as_wide_as_the_widest_value_of_the_list() -> None:
+    source = MemorySource()
+    for name, value in (("a", 5.0), ("a.long.name", 1234567.0), ("b", float("inf")), ("c", None)):
+        source.add(name, START + 60, 60, [value] * 20)
+    names = ask(source, "cactiStyle(group(a,a.long.name,b,c),'si','b')").names
+    assert names[1] == "a.long.name Current:1.23 Mb    Max:1.23 Mb    Min:1.23 Mb    "
+    assert len({len(name) for name in names}) == 1
+    assert "nan" in names[3]
+    assert "inf" in names[2]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from render.errors import ArgumentError
-from tests.render.functions.asking import ask, holding
+from tests.render.functions.asking import ask, holding, of_rows
 from tests.render.golden.compare import golden_test
 from tests.render.golden.series import START
 
@@ -70,3 +70,59 @@ def test_another_series_is_used_where_one_is_above_a_number() -> None:
         source.add(path, START + 60, 60, [0.5])
     assert ask(source, "useSeriesAbove(a.*,5,'^a','b')").names == ["b.1"]
     assert ask(source, "useSeriesAbove(a.*,9,'^a','b')").names == []
+
+
+def test_highest_and_lowest_by_minimum_and_maximum() -> None:
+    rows = ([1.0, 9.0], [4.0, 5.0], [3.0, 3.0], [None, None])
+    assert of_rows("highestMin(a.*, 2)", *rows).names == ["a.1", "a.2"]
+    assert of_rows("lowestMax(a.{0,1,2}, 2)", *rows).names == ["a.2", "a.1"]
+    assert of_rows("lowestMin(a.{0,1,2}, 2)", *rows).names == ["a.0", "a.2"]
+
+
+@pytest.mark.parametrize(
+    ("how", "names"),
+    [
+        ("", ["a.1", "a.2"]),
+        (", 'AND'", ["a.1", "a.2"]),
+        (", 'and'", ["a.1", "a.2"]),
+        (", 'OR'", ["a.0", "a.1", "a.2", "a.3"]),
+        (", 'XOR'", ["a.0", "a.3"]),
+        (", type='SUB'", ["a.0"]),
+    ],
+)
+def test_lists_are_joined_as_sets_of_names(how: str, names: list[str]) -> None:
+    rows = ([0.0], [1.0], [2.0], [3.0])
+    assert of_rows(f"join(a.{{0,1,2}}, a.{{1,2,3}}{how})", *rows).names == names
+
+
+def test_what_is_joined_are_the_first_lists_series() -> None:
+    (found,) = of_rows("join(alias(a.0, 'x'), alias(a.1, 'x'))", [0.0], [1.0])
+    assert found.values.tolist() == [0.0]
+    with pytest.raises(ArgumentError, match="not one of AND, OR, XOR, SUB"):
+        of_rows("join(a.0, a.0, 'NOT')", [0.0])
+
+
+N = None
+# carbonapi's own expectations
+LONG: list[list[float | None]] = [
+    [1, 2, -1, 7, 8, 20, 23, 12, 8, N],
+    [1, 2, -1, 7, 8, 20, 23, 12, N, N],
+    [1, 2, -1, 7, 8, 20, 23, N, N, N],
+    [N] * 10,
+    [0] * 10,
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        ("removeZeroSeries(a.*)", ["a.0", "a.1", "a.2"]),
+        ("removeZeroSeries(a.*, 0.000001)", ["a.0", "a.1", "a.2"]),
+        ("removeZeroSeries(a.*, 0.8)", ["a.0", "a.1"]),
+        ("removeZeroSeries(a.*, 1)", []),
+        ("removeEmptySeries(a.*, 0.8)", ["a.0", "a.1", "a.4"]),
+        ("removeZeroSeries(no.such, 0.5)", []),
+    ],
+)
+def test_series_with_too_few_points_other_than_0_go(target: str, names: list[str]) -> None:
+    assert of_rows(target, *LONG).names == names

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Any
 
 import pytest
 
 from render.errors import ArgumentError
-from tests.render.functions.asking import ask, holding
+from render.plan import render
+from tests.render.functions.asking import ask, holding, values
 from tests.render.golden.compare import answers, golden_test
+from tests.render.golden.series import NOW, START
 from tests.render.memory import MemorySource
 
 GOLDEN = answers("graph")
-test_we_answer_as_graphite_web_does = golden_test("graph")
+# target → why we answer otherwise than graphite-web 1.1.10
+DEPARTURES = {
+    "stacked(group(fine.f1,servers.web1.cpu))": "values of one time are stacked; there those of one place",
+}
+test_we_answer_as_graphite_web_does = golden_test("graph", DEPARTURES)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +48,27 @@ def test_a_vertical_line_outside_the_window_is_refused() -> None:
 def test_an_area_is_between_two_series() -> None:
     with pytest.raises(ArgumentError, match="takes two series, not 3"):
         ask(holding([1.0], [2.0], [3.0]), "areaBetween(a.*)")
+
+
+def test_series_of_several_steps_are_stacked_by_time(golden_source: MemorySource) -> None:
+    target = "stacked(group(servers.web1.cpu,consolidateBy(fine.f1,'sum')))"
+    lower, upper = ask(golden_source, target)
+    plain, fine = (next(iter(ask(golden_source, path))) for path in ("servers.web1.cpu", "fine.f1"))
+    assert (lower.step, upper.step) == (60, 60)
+    at = (plain.start - lower.start) // 60 + 5
+    assert upper.values[at] - lower.values[at] == pytest.approx(
+        fine.values[(plain.start - fine.start) // 10 :][30:36].sum()
+    )
+
+
+def test_targets_stand_on_one_another_by_the_name_of_their_stack() -> None:
+    source = holding([1.0, None], [10.0, 20.0], [100.0, 300.0])
+    window = {"start": START, "until": START + 120, "now": NOW, "zone": UTC}
+    targets = ["stacked(a.0)", "stacked(a.1, 'other')", "stacked(a.2)", "stacked(a.0, 'other')"]
+    lists = render(source, targets, **window)
+    assert [values(one) for one in lists] == [[[1, None]], [[10, 20]], [[101, 300]], [[11, None]]]
+
+
+def test_a_missing_value_adds_nothing_to_the_stack_and_stays_missing() -> None:
+    found = ask(holding([1.0, None], [10.0, 20.0], [None, 300.0]), "stacked(a.*)", until=START + 120)
+    assert values(found) == [[1.0, None], [11.0, 20.0], [None, 320.0]]

@@ -72,3 +72,10 @@ def test_a_first_value_and_a_gap_are_no_change() -> None:
     row = [None, 5.0, None, 5.0, 6.0, None, 5.0]
     found = ask(holding(row), "changed(a.0)", until=START + 420)
     assert values(found) == [[0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0]]
+
+
+def test_what_is_for_graphite_web_is_evaluated_here(golden_source: MemorySource) -> None:
+    inner = "smartSummarize(servers.*.cpu, '5min')"
+    there, here = (ask(golden_source, target) for target in (f"graphiteWeb({inner}, disk.a.used)", inner))
+    assert there.names == [*here.names, "disk.a.used"]
+    assert values(there)[:-1] == values(here)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from render.errors import ArgumentError, InvalidTime
+from render.errors import ArgumentError
 from tests.render.functions.asking import ask, holding, values
 from tests.render.golden.compare import golden_test
 from tests.render.golden.series import START, UNTIL
@@ -97,5 +98,70 @@ def test_an_argument_that_cannot_be_is_refused(target: str) -> None:
 
 
 def test_a_slice_at_no_time_is_refused() -> None:
-    with pytest.raises(InvalidTime):
+    with pytest.raises(ArgumentError, match=r"startSliceAt: takes a time such as .*, not 'whenever'"):
         ask(holding([1.0]), "timeSlice(a.0,'whenever')")
+
+
+def released(**rows: Sequence[float | None]) -> MemorySource:
+    source = MemorySource()
+    for name, row in rows.items():
+        source.add(name.replace("__", "."), START + 60, 60, row)
+    return source
+
+
+def mark(at: int) -> list[float | None]:
+    return [1.0 if i == at else None for i in range(11)]
+
+
+def test_versions_are_moved_to_the_newest_ones_release() -> None:
+    # carbonapi's own: 1_3, 2_2 and 3_1 count, at the points 3, 6 and 8
+    marks = {"1_0": 0, "1_1": 1, "1_2": 2, "1_3": 3, "2_0": 4, "2_1": 5, "2_2": 6, "3_0": 7, "3_1": 8}
+    source = released(
+        **{f"apps__mark__{name}": mark(at) for name, at in marks.items()},
+        **{f"apps__{name}__metric": [1.0] for name in ("1_3", "2", "3", "1", "30", "web")},
+    )
+    found = ask(source, "timeShiftByMetric(apps.*.metric, apps.mark.*, 1)", until=START + 660)
+    shifts = {one.name: (one.start - START) // 60 - 1 for one in found}
+    assert shifts == {
+        "timeShiftByMetric(apps.1.metric)": 5,
+        "timeShiftByMetric(apps.1_3.metric)": 5,
+        "timeShiftByMetric(apps.2.metric)": 2,
+        "timeShiftByMetric(apps.3.metric)": 0,
+    }
+    mixed = ask(source, "timeShiftByMetric(apps.{1,3,1_3}.metric|sortByName(true), apps.mark.*, 1)")
+    assert mixed.names == [f"timeShiftByMetric(apps.{name}.metric)" for name in ("1", "1_3", "3")]
+    turned = ask(
+        source, "timeShiftByMetric(group(apps.1.metric, apps.3.metric, apps.2.metric), apps.mark.*, 1)"
+    )
+    assert turned.names == [f"timeShiftByMetric(apps.{name}.metric)" for name in ("1", "3", "2")]
+    again = ask(
+        source, "timeShiftByMetric(group(apps.1.metric, apps.3.metric, apps.1_3.metric), apps.mark.*, 1)"
+    )
+    assert again.names == [f"timeShiftByMetric(apps.{name}.metric)" for name in ("1", "3", "1_3")]
+    assert len(ask(source, "timeShiftByMetric(apps.*.metric, apps.mark.*, 7)", until=START + 660)) == 0
+
+
+def test_versions_count_as_numbers_and_by_their_last_mark() -> None:
+    rows: dict[str, list[float | None]] = {
+        "v9_2": [None, 1.0, 1.0],
+        "v9_10": [1.0, None],
+        "v10_0": [1.0, 1.0, None],
+        "v11_0": [None],
+    }
+    source = released(
+        **{f"mark__{name}": row for name, row in rows.items()}, v9__x=[5.0], v10__x=[6.0], v1__x=[7.0]
+    )
+    found = ask(source, "timeShiftByMetric(v*.x, mark.*, 0)", until=START + 180)
+    assert [(one.name, one.start - START) for one in found] == [
+        ("timeShiftByMetric(v10.x)", 60),
+        ("timeShiftByMetric(v9.x)", 120),
+    ]
+
+
+@pytest.mark.parametrize("marks", ["mark.1_*", "mark.none", "no.such"])
+def test_two_major_versions_are_needed(marks: str) -> None:
+    source = released(mark__1_0=[1.0], mark__1_1=[1.0], mark__none=[1.0], apps__1=[1.0])
+    with pytest.raises(
+        ArgumentError, match=r"markSource: takes marks .* of two major versions or more, not of"
+    ):
+        ask(source, f"timeShiftByMetric(apps.*, {marks}, 1)")

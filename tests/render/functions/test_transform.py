@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from render.errors import ArgumentError
 from render.functions import REGISTRY
-from tests.render.functions.asking import ask, holding, values
+from tests.render.functions.asking import ask, holding, of_rows, values
 from tests.render.golden.compare import golden_test
 from tests.render.golden.series import START
 from tests.render.memory import MemorySource
@@ -29,13 +29,21 @@ test_we_answer_as_graphite_web_does = golden_test("transform", DEPARTURES)
 
 
 TRANSFORMS = sorted(
-    {
-        name
-        for name, one in REGISTRY.functions.items()
+    {  # the first name of each, which is what it prints
+        one.run: name
+        for name, one in reversed(REGISTRY.functions.items())
         if one.run.__module__ == "render.functions.transform" and not one.lazy
-    }
+    }.values()
 )
-ARGUMENTS = {"add": ",2", "delay": ",2", "offset": ",2", "pow": ",2", "scale": ",2", "scaleToSeconds": ",2"}
+ARGUMENTS = {
+    "add": ",2",
+    "delay": ",2",
+    "integralWithReset": ",odd.spots",
+    "offset": ",2",
+    "pow": ",2",
+    "scale": ",2",
+    "scaleToSeconds": ",2",
+}
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -123,3 +131,49 @@ def test_an_integral_by_interval_begins_again_with_each_interval_since_the_start
         total = (total if interval == before else 0.0) + (value or 0.0)
         before = interval
         assert got[i] == total
+
+
+@pytest.mark.parametrize("name", ["scale", "scaleAfterTimestamp"])
+def test_only_later_points_are_scaled(name: str) -> None:
+    row = [1, -2, -3, 4, None, 0, None, 5, 6]
+    first = START + 5
+    (found,) = of_rows(f"{name}(a.0, -2.5, {first + 14})", row, step=5)  # carbonapi's own expectation
+    assert found.name == f"scale(a.0,-2.5,{first + 14})"
+    assert found.tags["scale"] == "-2.5"
+    expected = [1, -2, -3, -10, np.nan, 0, np.nan, -12.5, -15]
+    np.testing.assert_array_equal(found.values, expected)
+
+
+@given(st.integers(-20, 100))
+def test_a_point_is_scaled_if_its_time_is_not_before(seconds: int) -> None:
+    (found,) = of_rows(f"scale(a.0, 2, {START + seconds})", [1.0] * 8, step=10)
+    expected = [2.0 if START + 10 * (i + 1) >= START + seconds else 1.0 for i in range(8)]
+    assert found.values.tolist() == expected
+
+
+def test_a_long_ago_or_far_timestamp_scales_all_or_nothing() -> None:
+    for timestamp, expected in ((-(2**53), [2.0, 2.0]), (1, [2.0, 2.0]), (2**53, [1.0, 1.0])):
+        (found,) = of_rows(f"scale(a.0, 2, {timestamp})", [1.0, 1.0])
+        assert found.values.tolist() == expected
+
+
+def test_an_integral_begins_again_where_the_other_series_is_not_0() -> None:
+    # carbonapi's own expectations; there nothing is reset where the series is missing
+    found = of_rows(
+        "integralWithReset(a.{0,1}, a.2)", [1, 1, 3, 5, 8, 13, 21], [1] * 7, [0, 0, 0, 1, 1, 0, 0]
+    )
+    assert values(found) == [[1, 2, 5, 0, 0, 13, 34], [1, 2, 3, 0, 0, 1, 2]]
+    assert found.names == ["integralWithReset(a.0,a.2)", "integralWithReset(a.1,a.2)"]
+    gaps = ([1, None, None, 3, 4, 12, 15], [0, None, 0, None, 0, 6, 0])
+    assert values(of_rows("integralWithReset(a.0, a.1)", *gaps)) == [[1, None, None, 4, 8, 0, 15]]
+    assert values(of_rows("integralWithReset(a.0, a.1)", [1, None, 3], [0, 1, 0])) == [[1, None, 3]]
+
+
+def test_one_series_resets() -> None:
+    with pytest.raises(ArgumentError, match="resettingSeries: takes exactly 1 series, not 2"):
+        of_rows("integralWithReset(a.0, a.*)", [1.0], [1.0])
+
+
+def test_other_names_are_the_same_functions() -> None:
+    assert of_rows("isNotNull(a.0)", [1.0]).names == ["isNonNull(a.0)"]
+    assert of_rows("logarithm(a.0, 2)", [8.0]).names == ["log(a.0, 2)"]

@@ -71,8 +71,8 @@ def graphite_web(folder: pathlib.Path):
     def fetch(context, pattern):
         start, until, _ = timebounds(context)
         found = []
-        for path in golden.find(pattern):
-            begin, step, values = golden.window(golden.SERIES[path], start, until)
+        for path in golden.find(pattern, context["series"]):
+            begin, step, values = golden.window(context["series"][path], start, until)
             one = TimeSeries(
                 path, begin, begin + len(values) * step, step, list(values),
                 xFilesFactor=context.get("xFilesFactor"),
@@ -87,11 +87,18 @@ def graphite_web(folder: pathlib.Path):
     def moment(seconds: int) -> datetime.datetime:
         return datetime.datetime.fromtimestamp(seconds, pytz.utc)
 
-    def evaluate(target: str, x_files_factor: float | None) -> dict[str, object]:
+    def evaluate(
+        target: str,
+        x_files_factor: float | None,
+        series: dict[str, golden.Points] = golden.SERIES,
+        start: int = golden.START,
+        until: int = golden.UNTIL,
+    ) -> dict[str, object]:
         context = {
-            "startTime": moment(golden.START),
-            "endTime": moment(golden.UNTIL),
-            "now": moment(golden.NOW),
+            "startTime": moment(start),
+            "endTime": moment(until),
+            "now": moment(until),
+            "series": series,
             "tzinfo": pytz.utc,
             "template": {},
             "localOnly": False,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 START = 1_600_000_200  # a multiple of 300, as the steps are
@@ -85,12 +86,12 @@ SERIES: dict[str, Points] = {
 }
 
 
-def find(pattern: str) -> list[str]:
+def find(pattern: str, among: Iterable[str] = SERIES) -> list[str]:
     """The paths that a pattern (or a seriesByTag(…) text) names, sorted."""
     if pattern.startswith("seriesByTag("):
-        return sorted(path for path in SERIES if tagged(path, pattern))
+        return sorted(path for path in among if tagged(path, pattern))
     matcher = glob(pattern)
-    return sorted(path for path in SERIES if path == pattern or (";" not in path and matcher.fullmatch(path)))
+    return sorted(path for path in among if path == pattern or (";" not in path and matcher.fullmatch(path)))
 
 
 def glob(pattern: str) -> re.Pattern[str]:
