@@ -42,6 +42,7 @@ from carbon.config import TABLES, Kind
 from carbon.settings import load
 from carbon.sockets import address, bind, listeners, open_all, warnings
 from render.cli import HTTP_PORT
+from render.config import TABLES as RENDER_TABLES
 from storage.cli import CONFIG, DATA, is_store, one_line_errors
 
 VERSION = "0.1.0"
@@ -73,6 +74,7 @@ _WINGS = {
     "migrate": "storage.operate",
     "render": "render.cli",
     "query": "render.cli",
+    "token": "render.token_cli",
 }
 _SUMMARIES = {
     "delete": "Put series into the trash.",
@@ -98,6 +100,7 @@ _SUMMARIES = {
     "snapshot": "Copy the store while it goes on being written.",
     "verify": "Check the store's checksums and name what is damaged.",
     "top": "Watch a running server: rates, senders, rejects.",
+    "token": "Make and remove the tokens by which the HTTP API is asked.",
     "trash": "List what was deleted and can be restored.",
 }
 _OF_THE_WRITER = (Kind.ADMIN, Kind.CARBONLINK)  # the listeners that ask it
@@ -183,8 +186,8 @@ def settings(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise _ConfigError(f"{path}: {error}") from error
     options = {(p.name or "").replace("_", "-"): p for p in serve.params if p.name != "config"}
-    for key in (*TABLES, "listener"):
-        values.pop(key, None)  # the receiver's own: it reads and checks them
+    for key in (*TABLES, *RENDER_TABLES, "listener"):
+        values.pop(key, None)  # the receiver's and the renderer's own: they read and check them
     for key, value in values.items():
         line = next((i for i, at in enumerate(text.splitlines(), 1) if at.strip().startswith(key)), 1)
         if key not in options:
