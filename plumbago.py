@@ -74,6 +74,7 @@ _WINGS = {
     "migrate": "storage.operate",
     "render": "render.cli",
     "query": "render.cli",
+    "plot": "render.cli",
     "token": "render.token_cli",
 }
 _SUMMARIES = {
@@ -89,6 +90,7 @@ _SUMMARIES = {
     "info": "Explain the store, or one metric: rules, archives, rows, bytes, newest datapoint.",
     "migrate": "Give series whose rules have changed the retention that the rules say now.",
     "plan": "Show what migrate would do.",
+    "plot": "Draw targets, in the terminal or into a file.",
     "purge": "Empty the trash.",
     "query": "Evaluate targets and print their datapoints.",
     "receive": "Run the receiver alone.",
