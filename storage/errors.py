@@ -11,6 +11,7 @@ StorageError
 ├── NotAStore             the folder is no store, or cannot be read or written
 ├── CorruptRing           a ring file that is not what its header says (path, offset, reason)
 ├── CorruptCatalogue      a catalogue that SQLite, or a checksum of its own, does not recognise (path, reason)
+├── EventsFailed          events that cannot be read or written (path, reason)
 ├── CorruptWhisper        a whisper file that is not what its header says
 ├── InvalidJob            a request for a job that there is not, or with arguments that it cannot have
 ├── CannotAsk             another process has the store and cannot be asked to do a job
@@ -67,6 +68,12 @@ class CorruptRing(StorageError):
 
 
 class CorruptCatalogue(StorageError):
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+
+class EventsFailed(StorageError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = path, reason

@@ -48,6 +48,16 @@ class Nodes(NamedTuple):
     branch: Mask  # whether there are paths below
 
 
+class Last(NamedTuple):
+    """The last nodes of what a glob finds, each text once, in any order."""
+
+    names: list[str]
+    leaf: Mask  # whether some such node has a series
+    branch: Mask
+    leaves: int  # how many leaves there are in all
+    branches: int
+
+
 class Index:
     """Paths → series, by glob. Threads may add, remove and find at the same time."""
 
@@ -130,6 +140,29 @@ class Index:
         with self._lock:
             rows = self._rows(self._match(wanted), leaves=False)
         return self._nodes(rows)
+
+    def find_last(self, pattern: str) -> Last:
+        """What `find` finds as one level of a tree shows it: paths, of which there may be many more, are not made."""
+        if _is_exact(pattern):
+            found = self._find_exact(pattern)
+            names = [path.rpartition(".")[2] for path in found.paths]
+            leaf = found.series >= 0
+            return Last(names, leaf, found.branch, int(leaf.sum()), int(found.branch.sum()))
+        wanted = compile_path(pattern)
+        with self._lock:
+            accepted = self._match(wanted)
+            leaf, branch = np.zeros((2, len(self._vocabulary)), np.bool_)
+            leaves = branches = 0
+            for depth, nodes in accepted.items():
+                if 0 < depth < len(self._levels):
+                    columns = self._levels[depth].columns
+                    nodes = self._levels[depth].all if nodes is None else nodes
+                    labels = columns.label[nodes]
+                    ending, leading = labels[columns.leaf[nodes] >= 0], labels[columns.below[nodes] > 0]
+                    leaf[ending] = branch[leading] = True
+                    leaves, branches = leaves + len(ending), branches + len(leading)
+        ids = np.flatnonzero(leaf | branch)
+        return Last(self._vocabulary.names(ids), leaf[ids], branch[ids], leaves, branches)
 
     def find_series(self, pattern: str) -> tuple[list[str], Ids]:
         """The paths, sorted, that match the glob and have a series, and those; raises InvalidGlob."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from fnmatch import fnmatchcase
-from itertools import pairwise, product
+from itertools import compress, pairwise, product
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from storage.errors import InvalidGlob
-from storage.index import Index
+from storage.index import Index, Last
 from storage.intern import lay
 from tests.effort import tries
 
@@ -62,12 +62,22 @@ def add(index: Index, named: dict[str, int]) -> None:
     index.add_all(*lay([path.encode() for path in named]), np.array(list(named.values()), np.int32))
 
 
+def check_last(last: Last, wanted: list[tuple[str, tuple[int, bool]]]) -> None:
+    leaves = [path.rpartition(".")[2] for path, (series, _) in wanted if series >= 0]
+    branches = [path.rpartition(".")[2] for path, (_, branch) in wanted if branch]
+    assert sorted(last.names) == sorted({*leaves, *branches})
+    assert set(compress(last.names, last.leaf)) == set(leaves)
+    assert set(compress(last.names, last.branch)) == set(branches)
+    assert (last.leaves, last.branches) == (len(leaves), len(branches))
+
+
 def check(index: Index, twin: Twin, pattern: str) -> None:
     wanted = sorted(twin.find(pattern).items())
     found = index.find(pattern)
     assert found.paths == [path for path, _ in wanted]
     assert found.series.tolist() == [series for _, (series, _) in wanted]
     assert found.branch.tolist() == [branch for _, (_, branch) in wanted]
+    check_last(index.find_last(pattern), wanted)
     paths, series = index.find_series(pattern)
     leaves = [(path, one) for path, (one, _) in wanted if one >= 0]
     assert (paths, series.tolist()) == ([path for path, _ in leaves], [one for _, one in leaves])

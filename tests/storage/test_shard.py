@@ -25,6 +25,8 @@ def read(shard: Shard, rows: Integers, window: Window, method: str | None = None
     out = np.empty((len(rows), window.points))
     shard.read_into(out, np.arange(len(rows)), rows, window, method)
     return out
+
+
 Point = tuple[int, float]  # timestamp, value
 
 
