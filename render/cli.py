@@ -1,4 +1,4 @@
-"""plumbago render · query"""
+"""plumbago render · query · plot"""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from collections.abc import Callable
 from datetime import tzinfo
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
 from storage.cli import CONFIG, DATA
+
+if TYPE_CHECKING:
+    from render.extras import Extras
+    from render.formats.table import Column
 
 P = ParamSpec("P")
 
@@ -55,9 +59,16 @@ def _one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
 @HTTP_PORT
 @click.option("--fd", "handed", hidden=True)  # http=N: a socket made by the process that started this one
 @click.option("--ready-fd", type=int, hidden=True)
+@click.option("--number", type=int, default=1, hidden=True)  # of several that share a socket
 @_one_line_errors
 def render_command(
-    data: Path, config: Path | None, host: str, http_port: int, handed: str | None, ready_fd: int | None
+    data: Path,
+    config: Path | None,
+    host: str,
+    http_port: int,
+    handed: str | None,
+    ready_fd: int | None,
+    number: int,
 ) -> None:
     """Run the renderer alone: answer Graphite's HTTP API from the store."""
     listening = (
@@ -67,9 +78,18 @@ def render_command(
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    from render import settings
+    from render.access import Door, is_loopback, warning
     from render.server import serve
+    from render.tokens import Tokens
     from storage.schema import Rules
     from storage.store import Store
+
+    loaded, extras = settings.load(config), _load_extras(config)
+    at = str(listening.getsockname()[0])
+    door = Door(loaded.access, Tokens(data), local=is_loopback(at))
+    if number == 1 and (words := warning(at, address, door)):
+        click.echo(f"plumbago: {words}", err=True)
 
     def ready() -> None:
         if ready_fd is None:
@@ -78,11 +98,22 @@ def render_command(
             os.write(ready_fd, f"http={address}\n".encode())
             os.close(ready_fd)
 
-    serve(Store(data, Rules.load(config), writable=False), listening, on_ready=ready)
+    store = Store(data, Rules.load(config), writable=False)
+    serve(store, listening, bounds=loaded.http, door=door, extras=extras, on_ready=ready)
     logging.shutdown()
     sys.stdout.flush()
     # Threads may still be in a kernel (they only read), and the interpreter would take its code away under them.
     os._exit(0)
+
+
+def _load_extras(config: Path | None) -> Extras:
+    """What plumbago.toml adds to targets: the user's own functions, which are registered, macros and tables."""
+    from render import extras, settings
+    from render.functions import custom
+
+    loaded = settings.load(config)
+    custom.load(loaded.functions.modules, config)
+    return extras.of(loaded)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -124,6 +155,12 @@ def _address(listening: socket.socket) -> str:
     envvar="PLUMBAGO_FORMAT",
     help="What to print.",
 )
+@click.option(
+    "--explain",
+    is_flag=True,
+    envvar="PLUMBAGO_EXPLAIN",
+    help="Print what is read and done, step by step, instead.",
+)
 @_one_line_errors
 def query_command(
     targets: tuple[str, ...],
@@ -135,6 +172,7 @@ def query_command(
     config: Path | None,
     url: str | None,
     form: str,
+    explain: bool,
 ) -> None:
     """Evaluate targets and print their datapoints.
 
@@ -149,8 +187,12 @@ def query_command(
         "tz": [tz or _local_zone()],
         "format": ["csv" if form == "csv" else "json"],
         "maxDataPoints": [str(max_data_points)] if max_data_points else [],
+        "explain": ["1"] if explain else [],
     }
     body = _from_store(params, data, config) if url is None else _from_server(params, url)
+    if explain and form == "table":
+        click.echo(_as_plan(body))
+        return
     click.echo(_as_table(body, params["tz"][0]) if form == "table" else body.rstrip(b"\r\n").decode())
 
 
@@ -161,7 +203,8 @@ def _from_store(params: dict[str, list[str]], data: Path, config: Path | None) -
     from storage.schema import Rules
     from storage.store import Store
 
-    house = House(SharedStore(Store(data, Rules.load(config), writable=False)))
+    extras = _load_extras(config)
+    house = House(SharedStore(Store(data, Rules.load(config), writable=False)), extras=extras)
     return view(params, house, int(time.time())).body
 
 
@@ -195,20 +238,35 @@ def _said(body: bytes) -> str:
     return str(said.get("error", "")) if isinstance(said, dict) else ""
 
 
-def _as_table(body: bytes, zone_name: str) -> str:
+def _columns(body: bytes) -> list[Column]:
+    """The series of a JSON answer."""
     import orjson
 
-    from render.formats.table import Column, table
-    from render.timespec import zone
+    from render.formats.table import Column
 
     series = orjson.loads(body)
-    if not series:
+    return [Column(one["target"], {at: value for value, at in one["datapoints"]}) for one in series]
+
+
+def _as_table(body: bytes, zone_name: str) -> str:
+    from render.formats.table import table
+    from render.timespec import zone
+
+    columns = _columns(body)
+    if not columns:
         click.echo("no series", err=True)
         return ""
-    columns = [Column(one["target"], {at: value for value, at in one["datapoints"]}) for one in series]
     width = shutil.get_terminal_size((120, 24)).columns
     local: tzinfo = zone(zone_name)
     return table(columns, local, width)
+
+
+def _as_plan(body: bytes) -> str:
+    import orjson
+
+    from render.explain import as_text
+
+    return as_text(orjson.loads(body)["steps"])
 
 
 def _local_zone() -> str:
@@ -226,4 +284,94 @@ def _local_zone() -> str:
     return "UTC"
 
 
-COMMANDS = [render_command, query_command]
+@click.command("plot")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option("--from", "start", default="-1h", show_default=True, envvar="PLUMBAGO_FROM", help="Begin.")
+@click.option("--until", default="now", show_default=True, envvar="PLUMBAGO_UNTIL", help="End.")
+@click.option("--tz", envvar="PLUMBAGO_TZ", help="Time zone, such as Europe/Berlin.  [default: this host's]")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="PLUMBAGO_OUTPUT",
+    help="Draw into this file, .png, .svg or .pdf, instead of to the terminal.",
+)
+@click.option("--title", envvar="PLUMBAGO_TITLE", help="What stands above it.")
+@click.option("--width", type=click.IntRange(16), envvar="PLUMBAGO_WIDTH", help="Pixels, or characters.")
+@click.option("--height", type=click.IntRange(4), envvar="PLUMBAGO_HEIGHT", help="Pixels, or lines.")
+@click.option(
+    "--drawing",
+    multiple=True,
+    metavar="NAME=VALUE",
+    envvar="PLUMBAGO_DRAWING",
+    help="A drawing parameter of /render, such as areaMode=stacked; any number of times.",
+)
+@DATA
+@CONFIG
+@click.option("--url", envvar="PLUMBAGO_URL", help="Ask this server, such as http://127.0.0.1:8080, instead.")
+@_one_line_errors
+def plot_command(
+    targets: tuple[str, ...],
+    start: str,
+    until: str,
+    tz: str | None,
+    output: Path | None,
+    title: str | None,
+    width: int | None,
+    height: int | None,
+    drawing: tuple[str, ...],
+    data: Path,
+    config: Path | None,
+    url: str | None,
+) -> None:
+    """Draw targets, to the terminal or into a file.
+
+    \b
+    plumbago plot 'servers.*.cpu' --from -2h
+    plumbago plot 'servers.*.cpu' --from -1d -o cpu.png --drawing areaMode=stacked
+    """
+    form = "json" if output is None else output.suffix.removeprefix(".").lower()
+    if form not in ("json", "png", "svg", "pdf"):
+        raise OSError(f"{output}: what is drawn is .png, .svg or .pdf, by the file's name")
+    terminal = shutil.get_terminal_size((100, 30))
+    columns, lines = min(width or terminal.columns, 1000), min(height or max(8, terminal.lines - 12), 300)
+    params = {
+        **_drawing_params(drawing),
+        "target": list(targets),
+        "from": [start],
+        "until": [until],
+        "tz": [tz or _local_zone()],
+        "format": [form],
+    }
+    if output is None:
+        params["maxDataPoints"] = [str(2 * columns)]
+    else:
+        params |= {"width": [str(width or 800)], "height": [str(height or 400)], "title": [title or ""]}
+    body = _from_store(params, data, config) if url is None else _from_server(params, url)
+    if output is not None:
+        output.write_bytes(body)
+    else:
+        click.echo("\n".join(filter(None, [title, _as_dots(body, params["tz"][0], columns, lines)])))
+
+
+def _drawing_params(given: tuple[str, ...]) -> dict[str, list[str]]:
+    params = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise OSError(f"--drawing {text!r}: write NAME=VALUE, such as areaMode=stacked")
+        params[name] = [value]
+    return params
+
+
+def _as_dots(body: bytes, zone_name: str, columns: int, lines: int) -> str:
+    from render.graph.terminal import plot
+    from render.timespec import zone
+
+    dots = plot(_columns(body), zone(zone_name), columns, lines)
+    if not dots:
+        click.echo("no data", err=True)
+    return dots
+
+
+COMMANDS = [render_command, query_command, plot_command]

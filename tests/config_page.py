@@ -13,6 +13,9 @@ import click
 from carbon.carbon_conf import described as carbon_keys
 from carbon.config import TABLES, Listener, described
 from plumbago import serve
+from render.config import TABLES as OF_RENDERER
+from render.config import Scope
+from render.macros import Macros
 
 PAGE = Path(__file__).parent.parent / "docs" / "config.md"
 
@@ -22,8 +25,8 @@ Made of the sources by `python -m tests.config_page`; a test keeps the two the s
 
 Every option of the command line can also be given as an environment variable or at the top of `plumbago.toml`
 in the `--config` folder (without its dashes: `line-port = 2003`); the command line goes first, then the
-environment, then the file. The file's tables are read by the receiver when it starts. What cannot be used is one
-line with file, line, key and what is allowed.
+environment, then the file. The file's tables are read when the receiver and the renderer start. What cannot be used
+is one line with file, line, key and what is allowed.
 
 Sizes are bytes, also `512K`, `64M`, `2G`; ages are seconds, also `90s`, `12h`, `1d`.
 """
@@ -43,6 +46,14 @@ token-sha256 = "…"             # printf %s TOKEN | sha256sum; a client begins 
 
 [limits]
 new-series-a-second = 20000
+
+[http]
+tls-certificate = "/etc/plumbago/server.crt"
+tls-key = "/etc/plumbago/server.key"
+
+[access]                       # tokens: `plumbago token add NAME --scope read`
+hosts = ["metrics.example.org"]
+origins = ["https://grafana.example.org"]
 ```
 """
 
@@ -50,7 +61,7 @@ new-series-a-second = 20000
 def page() -> str:
     """The whole of docs/config.md."""
     parts = [_TOP, _EXAMPLE, "## Options\n", _table(("option", "environment", "default", ""), _options())]
-    for name, table in [("listener.NAME", Listener), *TABLES.items()]:
+    for name, table in [("listener.NAME", Listener), *TABLES.items(), *OF_RENDERER.items()]:
         words = inspect.cleandoc(table.__doc__ or "").replace("\n", " ").partition("]: ")[2]
         rows = ((f"`{key}`", _shown(table, key, default), text) for key, default, text in described(table))
         parts += [f"\n## [{name}]\n\n{words[0].upper()}{words[1:]}\n", _table(("key", "default", ""), rows)]
@@ -97,7 +108,11 @@ def _toml(value: object) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
         return f"`[{', '.join(_toml(each).strip('`') for each in value)}]`"
-    if isinstance(value, int):
+    if isinstance(value, Scope | str):
+        return f'`"{value}"`'
+    if isinstance(value, Macros):
+        return "none"
+    if isinstance(value, int | float):
         return f"`{value}`"
     return f'`"{value}"`'
 

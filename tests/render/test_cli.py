@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from render.cli import COMMANDS, query_command
+from render.cli import COMMANDS, plot_command, query_command
 from storage.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +45,23 @@ def query(*arguments: str) -> Result:
 
 
 # --- query ---
+
+
+def test_query_knows_the_macros_of_the_configuration(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "plumbago.toml").write_text('[functions.define]\ndouble = "scale({{.argString}}, 2)"\n')
+    arguments = (
+        "double(servers.web1.cpu)",
+        "--data",
+        str(data),
+        "--format",
+        "json",
+        "--config",
+        str(tmp_path),
+    )
+    (found,) = json.loads(query(*arguments).stdout)
+    assert found["target"] == "scale(servers.web1.cpu,2)"
+    (tmp_path / "plumbago.toml").write_text('[functions.define]\nscale = "x"\n')
+    assert "scale: is a function's name" in query(*arguments).stderr
 
 
 def test_query_prints_a_table_with_a_column_a_series(data: Path) -> None:
@@ -95,6 +112,47 @@ def test_every_option_has_its_environment_variable() -> None:
                 )
 
 
+# --- plot ---
+
+
+def plot(*arguments: str) -> Result:
+    return CliRunner().invoke(plot_command, [*arguments, "--tz", "UTC"])
+
+
+def test_plot_draws_to_the_terminal(data: Path) -> None:
+    shown = plot("servers.*.cpu", "--data", str(data), "--from", "-5min", "--title", "Both", "--height", "6")
+    assert shown.exit_code == 0, shown.output
+    lines = shown.stdout.splitlines()
+    assert lines[0] == "Both"
+    assert len([line for line in lines if "┤" in line]) == 6
+    assert lines[-2:] == ["━━ servers.web1.cpu", "━━ servers.web2.cpu"]
+
+
+@pytest.mark.parametrize(("form", "begin"), [("png", b"\x89PNG"), ("svg", b"<svg "), ("pdf", b"%PDF-")])
+def test_plot_draws_into_a_file_of_the_names_kind(
+    data: Path, tmp_path: Path, form: str, begin: bytes
+) -> None:
+    file = tmp_path / f"cpu.{form}"
+    shown = plot("servers.*.cpu", "--data", str(data), "--drawing", "template=dark", "-o", str(file))
+    assert (shown.exit_code, shown.output) == (0, "")
+    assert file.read_bytes().startswith(begin)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "x.gif"], "plumbago: x.gif: what is drawn is .png, .svg or .pdf"),
+        (["-o", "x.png", "--drawing", "bgcolor"], "plumbago: --drawing 'bgcolor': write NAME=VALUE"),
+        (["-o", "x.png", "--drawing", "bgcolor=nope"], "plumbago: bgcolor: 'nope' is no colour"),
+        (["--from", "-2h", "--until", "-1h"], "no data"),
+    ],
+)
+def test_plot_says_what_is_wrong_in_one_line(data: Path, arguments: list[str], message: str) -> None:
+    shown = plot("servers.*.cpu", "--data", str(data), *arguments)
+    assert shown.stderr.startswith(message)
+    assert shown.stderr.count("\n") == 1
+
+
 # --- render ---
 
 
@@ -141,12 +199,13 @@ def test_the_server_says_where_it_listens_when_it_is_ready(server: Server, data:
 
 
 def test_datapoints_are_served_from_the_store(server: Server) -> None:
-    (series,) = json.loads(server.get("/render?target=servers.web1.cpu&from=-5min"))
+    (series,) = json.loads(server.get("/render?target=servers.web1.cpu&from=-5min&format=json"))
     assert 12.5 in [value for value, _ in series["datapoints"]]
 
 
 def test_a_form_in_the_body_is_answered(server: Server) -> None:
-    form = urlencode({"target": "sumSeries(servers.*.cpu)", "from": "-5min", "maxDataPoints": "1"}).encode()
+    asked = {"target": "sumSeries(servers.*.cpu)", "from": "-5min", "maxDataPoints": "1", "format": "json"}
+    form = urlencode(asked).encode()
     with urlopen(f"{server.url}/render", form, timeout=30) as answer:
         (series,) = json.load(answer)
     assert series["datapoints"][0][0] == 1e9 + 12.5

@@ -16,9 +16,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from render.access import Asker, Door
 from render.api import House
-from render.config import Http
-from render.server import Site
+from render.config import Access, Http, Scope
+from render.server import OPEN, Site
 from tests.render.api.store import MemoryStore, house
 
 FORM = "application/x-www-form-urlencoded"
@@ -68,9 +69,9 @@ class Answer:
 class Client:
     """One connection to a site."""
 
-    def __init__(self, to: House | None = None, pool: Pool | None = None) -> None:
+    def __init__(self, to: House | None = None, pool: Pool | None = None, door: Door = OPEN) -> None:
         self.reactor, self.pool = Reactor(), pool or Pool()
-        self.site = Site(to or house(), self.reactor, self.pool)  # type: ignore[arg-type]  # a twin of the pool
+        self.site = Site(to or house(), self.reactor, self.pool, door)  # type: ignore[arg-type]  # a twin of the pool
         self.connect()
 
     def connect(self) -> None:
@@ -79,7 +80,7 @@ class Client:
         self.protocol.makeConnection(self.transport)
 
     def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> None:
-        lines = [f"{method} {path} HTTP/1.1", "Host: x"]
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {headers.pop('Host', 'x')}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         if body and "Transfer_Encoding" not in headers:
             lines.append(f"Content-Length: {len(body)}")
@@ -93,7 +94,7 @@ class Client:
             head, _, text = text.partition(b"\r\n\r\n")
             first, *lines = head.decode().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-            length = int(headers["content-length"])
+            length = int(headers.get("content-length", "0"))
             found.append(Answer(int(first.split()[1]), headers, text[:length]))
             text = text[length:]
         return found
@@ -125,7 +126,8 @@ def test_the_metric_tree_as_grafana_asks_for_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/version", "/health", "/render?target=x", "/nothing", "/metrics/find", "/functions/x"]
+    "path",
+    ["/version", "/health", "/render?target=x&format=json", "/nothing", "/metrics/find", "/functions/x"],
 )
 def test_every_answer_forbids_guessing_its_type(path: str) -> None:
     answer = Client().ask("GET", path)
@@ -162,7 +164,7 @@ def test_a_head_has_the_length_and_no_body(path: str) -> None:
 
 
 def test_a_wrong_request_is_400_with_all_that_is_wrong() -> None:
-    answer = Client().ask("GET", "/render?target=x&format=png&maxDataPoints=0")
+    answer = Client().ask("GET", "/render?target=x&format=gif&maxDataPoints=0")
     assert (answer.status, set(answer.json["parameters"])) == (400, {"format", "maxDataPoints"})
 
 
@@ -248,6 +250,93 @@ def test_a_connection_without_a_request_is_closed_after_a_while() -> None:
 def test_pipelined_requests_are_answered_in_their_order() -> None:
     client = Client()
     client.protocol.dataReceived(
-        b"GET /version HTTP/1.1\r\nHost: x\r\n\r\nGET /render?target=x HTTP/1.1\r\nHost: x\r\n\r\n" * 2
+        b"GET /version HTTP/1.1\r\nHost: x\r\n\r\nGET /render?format=json HTTP/1.1\r\nHost: x\r\n\r\n" * 2
     )
     assert [answer.body[:1] for answer in client.answers()] == [b'"', b"[", b'"', b"["]
+
+
+# --- who may ask ---
+
+
+class Keys:
+    """One token, `reader`."""
+
+    def find(self, token: str, now: int) -> Asker | None:
+        return Asker("reader", Scope.READ) if token == "reader" else None
+
+    def any(self) -> bool:
+        return True
+
+
+LOCKED = Door(Access(hosts=("graphs.example.org",), origins=("https://our.example.org",)), Keys(), local=True)
+READER = "Bearer reader"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT"])
+@pytest.mark.parametrize("path", ["/render?target=x", "/nothing", "/tags/tagSeries", "/health", "/version"])
+def test_without_a_token_no_answer_tells_what_there_is(method: str, path: str) -> None:
+    answer = Client(door=LOCKED).ask(method, path)
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert answer.json["error"] in ("a token that may read is needed", "a token that may write is needed")
+
+
+def test_a_token_reads_and_does_not_change() -> None:
+    client = Client(door=LOCKED)
+    assert client.ask("GET", "/render?target=x&format=json", Authorization=READER).status == 200
+    assert client.ask("POST", "/render", b"target=x", Authorization=READER).status == 200
+    assert client.ask("GET", "/nothing", Authorization=READER).status == 404
+    answer = client.ask("POST", "/tags/tagSeries", b"path=a;b=c", Authorization=READER)
+    assert answer.status == 403
+    assert answer.json == {"error": "'reader' may not: that needs a token that may write"}
+    assert client.ask("GET", "/render?target=x", Authorization="Bearer other").status == 401
+
+
+def test_another_hosts_name_is_421_before_all_else() -> None:
+    client = Client(door=LOCKED)
+    assert client.ask("GET", "/render?target=x", Host="evil.org", Authorization=READER).status == 421
+    assert client.ask("GET", "/version", Host="graphs.example.org:8080", Authorization=READER).status == 200
+
+
+def test_a_page_of_another_origin_reads_if_it_is_listed_and_asks_before() -> None:
+    client = Client(door=LOCKED)
+    answer = client.ask(
+        "OPTIONS", "/render", Access_Control_Request_Method="POST", Origin="https://our.example.org"
+    )
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers["access-control-allow-origin"] == "https://our.example.org"
+    assert "Authorization" in answer.headers["access-control-allow-headers"]
+    evil = client.ask("OPTIONS", "/render", Access_Control_Request_Method="POST", Origin="https://evil.org")
+    assert evil.status == 403
+    found = client.ask("GET", "/version", Origin="https://our.example.org", Authorization=READER)
+    assert found.headers["access-control-allow-origin"] == "https://our.example.org"
+    assert found.headers["vary"] == "Origin"
+    assert (
+        "access-control-allow-origin" not in client.ask("GET", "/version", Origin="https://evil.org").headers
+    )
+
+
+def test_every_answer_has_a_policy_for_what_is_in_it() -> None:
+    client = Client()
+    for path in ("/version", "/nothing", "/render?target=x&format=json", "/render?format=gif"):
+        assert client.ask("GET", path).headers["content-security-policy"].startswith("default-src 'none'")
+    assert "sandbox" in client.ask("GET", "/render?target=x&format=svg").headers["content-security-policy"]
+
+
+def test_connections_beyond_the_bound_are_closed_and_others_live_on() -> None:
+    client = Client(house(Http(connections_max=1)))
+    first = client.protocol
+    client.connect()
+    assert client.transport.disconnected
+    client.protocol.connectionLost(Failure(ConnectionDone()))
+    first.connectionLost(Failure(ConnectionDone()))
+    client.connect()
+    assert client.ask("GET", "/version").status == 200
+
+
+def test_a_byte_now_and_then_does_not_keep_a_connection() -> None:
+    client = Client(house(Http(idle_s=10)))
+    for byte in b"GET /version HT":
+        client.protocol.dataReceived(bytes([byte]))
+        client.reactor.advance(1)
+    assert client.transport.disconnecting
