@@ -1,4 +1,4 @@
-"""How long does a glob take that finds 50,000 of 1,000,000 names?
+"""How long does a glob take that finds 50,000 of 1,000,000 names, and how long one level of their tree?
 
 The plain twin is fnmatch over a list of them. graphite-web walks folders: it gets 20,000 files, and its
 time is multiplied by 50. That is to its favour: with more files it grows faster than in proportion.
@@ -10,6 +10,7 @@ import fnmatch
 import json
 import statistics
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import urlencode
 
 from benchmarks.measure import Row, seconds
@@ -20,6 +21,8 @@ from storage.store import Store
 
 _GLOB = "*.*.*.requests.p99"
 _FILES = 20_000
+_LEVELS = ("*", "dc1.*", "dc1.web-0*", "*.*.checkout.*")
+_LEVEL_MS = 20
 # a completer's answer has every path; the default one, for a tree, has each last node once
 _ASKED = {"query": _GLOB, "format": "completer"}
 
@@ -38,10 +41,21 @@ def rows(bench: Workbench) -> Iterator[Row]:
     with Server(folder) as server:
         _must_have(len(wanted), server.get("/metrics/find", **_ASKED))
         served = seconds(lambda: server.get("/metrics/find", **_ASKED), runs=9) * 1000
+        levels = [_level(server, paths, glob) for glob in _LEVELS]
+    yield from levels
     files = min(_FILES, len(paths))
     theirs = graphite_web(bench, files)
     peer = f"{GRAPHITE}, {files:,} files, × {len(paths) // files}"
     yield Row(f"{what}, over HTTP", served, "ms", peer, theirs and theirs * len(paths) / files * 1000)
+
+
+def _level(server: Server, paths: list[str], glob: str) -> Row:
+    """What a tree or Grafana's editor asks while one clicks; the slowest of many is what counts."""
+    ours = partial(server.get, "/metrics/find", query=glob)
+    ours()
+    taken = sorted(seconds(ours, runs=1) * 1000 for _ in range(101))
+    what = f"find: a level of {len(paths):,} names, {glob}, over HTTP, p99"
+    return Row(what, taken[99], "ms", "the median", taken[50], limit=_LEVEL_MS)
 
 
 def graphite_web(bench: Workbench, files: int) -> float | None:

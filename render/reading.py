@@ -20,6 +20,7 @@ from render.errors import Cancelled, Deadline, TargetError, TooMuch
 from render.explain import Step, Trace
 from render.series import Block, Matrix, SeriesList, Tags
 from storage.errors import InvalidGlob
+from storage.events import Asked
 from storage.tags import Condition
 
 T = TypeVar("T")
@@ -77,6 +78,10 @@ class Source(Protocol):
 
     def consolidations(self, series: SeriesIds) -> list[str]:
         """Each series' own aggregation."""
+        ...
+
+    def count_events(self, asked: Asked, step: int) -> npt.NDArray[np.float64]:
+        """How many events there are in each `step` seconds from the start on, up to before the end; NaN = none."""
         ...
 
 

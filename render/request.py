@@ -1,9 +1,10 @@
 """A request's parameters: read from the URL and the form, each checked, all that are wrong answered at once.
 
 Of a parameter given several times the last counts, and the form's comes after the URL's; only targets and
-the like are lists. What is not known here (graphite-web's 63 drawing parameters, `_salt`, `local` …) is
-ignored, as its clients send many. Departures from graphite-web 1.1.10: format is json unless asked for, as
-nothing is drawn yet; a format, a zone or a maxDataPoints that cannot be is an error instead of being ignored.
+the like are lists. What is not known here (`_salt`, `local` …) is ignored, as clients send many; drawing
+parameters (render/graph/options.py) are looked at only if there is something to draw. The format is png unless
+asked for, as graphite-web's. Departure from graphite-web 1.1.10: a format, a zone or a maxDataPoints that cannot be
+is an error instead of being ignored.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from urllib.parse import parse_qsl
 from render import timespec
 from render.errors import InvalidTime, ParameterError
 from render.formats import FORMATS, Presentation
+from render.graph import options
 
 T = TypeVar("T")
 Params: TypeAlias = Mapping[str, Sequence[str]]  # name → its values, in the order in which they came
@@ -45,6 +47,8 @@ class RenderRequest:
     x_files_factor: float | None = None
     variables: Mapping[str, str] = field(default_factory=dict)  # of template()
     cache_s: int = 0  # how long a cache may keep the answer; 0 = not at all
+    stitch: bool = False  # a long range is fine where there is fine data, and coarse before
+    explain: bool = False  # answer what was done instead of what came of it
 
     @property
     def zone(self) -> tzinfo:
@@ -57,22 +61,28 @@ def parse_render(params: Params, now: int) -> RenderRequest:
     times = read_times(given, now)
     if times.start == times.until and not given.errors:
         given.wrong("from", f"is the same time as until ({times.until}): the window is empty")
+    form = _format(given)
+    drawing = options.read(given) if FORMATS[form].is_picture else options.DEFAULT
     request = RenderRequest(
         targets=tuple(target for target in given.every("target") or given.every("target[]") if target),
         start=min(times.start, times.until),  # graphite-web puts them in order, too
         until=max(times.start, times.until),
         now=times.now,
-        format=_format(given),
+        format=form,
         presentation=Presentation(
             times.zone,
             given.read("maxDataPoints", _count, None),
             given.has("noNullPoints"),
             given.pretty(),
+            _timestamps_per_s(given, times),
+            drawing=drawing,
         ),
         jsonp=given.jsonp(),
         x_files_factor=given.read("xFilesFactor", _fraction, None),
         variables=given.indexed("template"),
         cache_s=0 if given.has("noCache") else given.read("cacheTimeout", _seconds, 0),
+        stitch=given.read("stitch", boolean, False),
+        explain=given.read("explain", boolean, False),
     )
     given.check()
     return request
@@ -93,6 +103,12 @@ def read_times(given: Parameters, now: int) -> Times:
     yesterday = max(timespec.EPOCH_MIN, now - DAY_S)
     start = given.read("from", lambda text: timespec.parse_time(text, now, zone), yesterday)
     return Times(start, until, now, zone)
+
+
+class Sent(dict[str, list[str]]):
+    """Params, and the body that came with them."""
+
+    body = b""
 
 
 class Parameters:
@@ -132,6 +148,11 @@ class Parameters:
             self.wrong(name, str(error))
             return default
 
+    @property
+    def body(self) -> bytes:
+        """A POST's body, also where it is no form."""
+        return self._values.body if isinstance(self._values, Sent) else b""
+
     def flag(self, name: str) -> bool:
         """A switch of the metrics API: 0 or 1, any other whole number being as good as 1."""
         return self.read(name, _integer, 0) != 0
@@ -160,14 +181,37 @@ def one_of(names: Sequence[str]) -> Callable[[str], str]:
     return check
 
 
+def boolean(text: str) -> bool:
+    """A converter of switches, in the words that clients use."""
+    words = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
+    if text.lower() not in words:
+        raise ValueError(f"{_shown(text)} is neither true nor false")
+    return words[text.lower()]
+
+
 def _format(given: Parameters) -> str:
-    """`format`, else what the older parameters `rawData` and `pickle` stand for, else json."""
+    """`format`, else what the older `rawData` and `pickle`, and `outputFormat`, stand for, else png."""
     if not given.last("format"):
         if given.has("rawData"):
             return "raw"
         if given.has("pickle"):
-            given.wrong("pickle", f"there is no format 'pickle'; there are {', '.join(FORMATS)}")
-    return given.read("format", one_of(tuple(FORMATS)), "json")
+            return "pickle"
+        pictures = tuple(name for name, form in FORMATS.items() if form.is_picture)
+        return given.read("outputFormat", one_of(pictures), "png")
+    return given.read("format", one_of(tuple(FORMATS)), "png")
+
+
+_PER_S = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
+_TIMESTAMP_MAX = 1 << 62
+
+
+def _timestamps_per_s(given: Parameters, times: Times) -> int:
+    """carbonapi's timestampFormat: how many of its units a second has."""
+    unit = given.read("timestampFormat", one_of(tuple(_PER_S)), "s")
+    if max(abs(times.start), abs(times.until)) * _PER_S[unit] > _TIMESTAMP_MAX:
+        given.wrong("timestampFormat", f"such a time is no 64-bit number of {unit}")
+        return 1
+    return _PER_S[unit]
 
 
 def _count(text: str) -> int | None:
@@ -211,8 +255,8 @@ def _shown(text: str) -> str:
 # --- bytes → parameters ---
 
 
-def read_params(query: bytes, body: bytes, content_type: str, *, fields_max: int) -> dict[str, list[str]]:
-    """The parameters of a URL's query and of a form, urlencoded or multipart; another body is ignored.
+def read_params(query: bytes, body: bytes, content_type: str, *, fields_max: int) -> Sent:
+    """The parameters of a URL's query and of a form, urlencoded or multipart; of another body there are none.
 
     Raises ParameterError if there are more than fields_max, or if a multipart form has no boundary.
     """
@@ -225,7 +269,8 @@ def read_params(query: bytes, body: bytes, content_type: str, *, fields_max: int
             pairs += _multipart(body, content_type, fields_max)
     except ValueError as error:
         raise ParameterError({"form": str(error)}) from None
-    params: dict[str, list[str]] = {}
+    params = Sent()
+    params.body = body
     for name, value in pairs:
         params.setdefault(name, []).append(value)
     return params

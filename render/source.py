@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock
 from typing import Protocol
 
@@ -10,9 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from render import reading
+from render.errors import Unavailable
 from storage import stitch
+from storage.errors import EventsFailed
+from storage.events import Asked, Event, Events
+from storage.index import Last
+from storage.schema import Schema
 from storage.store import Store
 from storage.tags import ANY, Condition, Texts, Value
+
+_LOG = logging.getLogger(__name__)
 
 
 class Nodes(Protocol):
@@ -49,6 +58,10 @@ class Source(reading.Source, Protocol):
 
     def find(self, pattern: str) -> Nodes: ...
 
+    def find_last(self, pattern: str) -> Last:
+        """The last nodes of what `find` finds, each text once: that needs no paths."""
+        ...
+
     def all_paths(self) -> list[str]: ...
 
     def tags(self, conditions: Sequence[Condition] = (), texts: Texts = ANY, *, most: int) -> list[str]:
@@ -61,8 +74,22 @@ class Source(reading.Source, Protocol):
         """The first `most` values of a tag, sorted, among texts, of the series that fulfil all conditions."""
         ...
 
-    def retention_s(self, series: int) -> int:
-        """How far back a series' datapoints reach, in seconds."""
+    def retentions_s(self, series: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """How far back each series' datapoints reach, in seconds."""
+        ...
+
+    def schema(self, series: int) -> Schema:
+        """How a series is kept."""
+        ...
+
+    def add_event(self, event: Event) -> Event:
+        """The event with its id. Raises Unavailable, as the others here."""
+        ...
+
+    def event(self, number: int) -> Event | None: ...
+
+    def events(self, asked: Asked) -> tuple[list[Event], bool]:
+        """The events, the oldest first, and whether there are more: then these are the newest."""
         ...
 
 
@@ -77,6 +104,7 @@ class SharedStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._events = Events(store.folder)
         self._lock = Lock()
         self.refresh()
 
@@ -95,6 +123,9 @@ class SharedStore:
 
     def find(self, pattern: str) -> Nodes:
         return self._index.find(pattern)
+
+    def find_last(self, pattern: str) -> Last:
+        return self._index.find_last(pattern)
 
     def find_series(self, pattern: str) -> tuple[list[str], npt.NDArray[np.int32]]:
         return self._index.find_series(pattern)
@@ -137,5 +168,37 @@ class SharedStore:
     def consolidations(self, series: npt.NDArray[np.int32]) -> list[str]:
         return self._store.consolidations(series)
 
-    def retention_s(self, series: int) -> int:
-        return self._store.schema_of(series).retention.longest
+    def retentions_s(self, series: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        out = np.empty(len(series), np.int64)
+        for schema, at in self._store.by_schema(series):
+            out[at] = schema.retention.longest
+        return out
+
+    def schema(self, series: int) -> Schema:
+        return self._store.schema_of(series)
+
+    def add_event(self, event: Event) -> Event:
+        with _reaching_events():
+            return self._events.add(event)
+
+    def event(self, number: int) -> Event | None:
+        with _reaching_events():
+            return self._events.get(number)
+
+    def events(self, asked: Asked) -> tuple[list[Event], bool]:
+        with _reaching_events():
+            return self._events.find(asked)
+
+    def count_events(self, asked: Asked, step: int) -> npt.NDArray[np.float64]:
+        with _reaching_events():
+            return self._events.count(asked, step)
+
+
+@contextmanager
+def _reaching_events() -> Iterator[None]:
+    """What goes wrong with them is for the log, and a query may be right another time."""
+    try:
+        yield
+    except EventsFailed as error:
+        _LOG.error("events: %s", error)
+        raise Unavailable("events cannot be read or written now: the server's log has why") from error

@@ -1,7 +1,8 @@
 """The HTTP API: a table from path to view; view(params, house, now) → Response. No sockets here.
 
-`/render`, `/metrics/find` (also `/metrics`), `/metrics/expand`, `/metrics/index.json`, `/functions`,
-`/functions/<name>`, `/version`, `/health`.
+`/render`, `/metrics/find` (also `/metrics`), `/metrics/expand`, `/metrics/index.json`, `/metrics/get-metadata`,
+`/functions`, `/functions/<name>`, `/complete`, `/tags` and `/events` and what is below them, `/version`, `/health`;
+carbonapi's `/info` and `/_internal/capabilities`; `/openapi.json`, which describes them all.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from render.api import functions, health, metrics, render
+from render import access
+from render.api import carbonapi, events, functions, health, metrics, openapi, render, tags
 from render.api.response import NOT_CACHED, House, Response, View, error_response, failure
-from render.errors import RenderError
+from render.config import Scope
+from render.errors import Refused, RenderError
 from render.request import Params
 from storage.errors import InvalidGlob, InvalidName, UnknownAggregation
 
@@ -22,15 +25,37 @@ class Route:
     view: View
     methods: tuple[str, ...] = ("GET", "HEAD", "POST")
     at_once: bool = False  # so cheap that it needs no thread and does not wait for one
+    is_open: bool = False  # says nothing of what is stored: whoever reaches the server may ask
+    changes: bool = False  # a POST changes something, though one can GET as well
+    admin: bool = False  # and what it changes cannot be taken back
+
+    def is_change(self, method: str) -> bool:
+        return access.is_change(method, () if self.changes else self.methods)
+
+    def scope(self, method: str) -> Scope:
+        """What one who asks so must be allowed to."""
+        if self.is_open:
+            return Scope.NONE
+        if not self.is_change(method):
+            return Scope.READ
+        return Scope.ADMIN if self.admin else Scope.WRITE
 
 
 _READ = ("GET", "HEAD")
+_CHANGE = ("POST",)
 _WITH_SLASH = {  # these may end in one
     "/render": Route(render.view),
     "/metrics": Route(metrics.find),
     "/metrics/find": Route(metrics.find),
     "/metrics/expand": Route(metrics.expand),
+    "/metrics/get-metadata": Route(metrics.get_metadata),
+    "/info": Route(carbonapi.info),
+    "/_internal/capabilities": Route(carbonapi.capabilities),
     "/functions": Route(functions.functions, _READ),
+    "/complete": Route(functions.complete),
+    "/tags": Route(tags.tags, _READ),
+    "/events": Route(events.events, changes=True),
+    "/events/get_data": Route(events.get_data),
     "/version": Route(health.version, _READ, at_once=True),
     "/health": Route(health.health, _READ, at_once=True),
 }
@@ -38,7 +63,14 @@ ROUTES: Mapping[str, Route] = MappingProxyType(
     {
         **_WITH_SLASH,
         **{f"{path}/": route for path, route in _WITH_SLASH.items()},
+        "/openapi.json": Route(openapi.view, _READ, at_once=True, is_open=True),
         "/metrics/index.json": Route(metrics.index),
+        "/tags/findSeries": Route(tags.find_series),
+        "/tags/autoComplete/tags": Route(tags.complete_tags),
+        "/tags/autoComplete/values": Route(tags.complete_values),
+        "/tags/tagSeries": Route(tags.tag_series, _CHANGE),
+        "/tags/tagMultiSeries": Route(tags.tag_multi_series, _CHANGE),
+        "/tags/delSeries": Route(tags.delete_series, _CHANGE, admin=True),
     }
 )
 
@@ -48,6 +80,10 @@ def route(path: str) -> Route | None:
     found = ROUTES.get(path)
     if found is None and path.startswith("/functions/"):
         return Route(functions.function(path.removeprefix("/functions/")), _READ)
+    if found is None and path.startswith("/events/"):
+        return Route(events.event(path.removeprefix("/events/")), _READ)
+    if found is None and path.startswith("/tags/"):
+        return Route(tags.tag(path.removeprefix("/tags/")), _READ)
     return found
 
 
@@ -55,10 +91,16 @@ def respond(view: View, params: Params, house: House, now: int) -> Response:
     """The view's response, or what is wrong with the request; anything else that is raised is our fault."""
     try:
         return view(params, house, now)
+    except Refused as error:
+        return refused(error)
     except RenderError as error:
         return error_response(error)
     except (InvalidGlob, InvalidName, UnknownAggregation) as error:
         return failure(str(error), 400)
+
+
+def refused(error: Refused) -> Response:
+    return failure(str(error), error.status, headers=error.headers)
 
 
 def not_found(path: str) -> Response:
@@ -72,4 +114,4 @@ def wrong_method(method: str, route: Route) -> Response:
     )
 
 
-__all__ = ["ROUTES", "House", "Response", "Route", "not_found", "respond", "route", "wrong_method"]
+__all__ = ["ROUTES", "House", "Response", "Route", "not_found", "refused", "respond", "route", "wrong_method"]

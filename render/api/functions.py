@@ -1,4 +1,4 @@
-"""/functions: what series functions there are, from the registry, in graphite-web's shape."""
+"""/functions: what series functions there are, from the registry, in graphite-web's shape; /complete: for editors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from render import completion
 from render.api.response import House, Response, failure
 from render.functions import REGISTRY
 from render.functions.registry import AGGREGATIONS, Function, Param
@@ -43,6 +44,17 @@ def function(name: str) -> Callable[[Params, House, int], Response]:
         return _answer(_described(known), Parameters(params))
 
     return view
+
+
+def complete(params: Params, house: House, now: int) -> Response:
+    """What may be typed next where the text `target` ends: functions, parameters and values, and a path's begin.
+
+    {"start": where the begun word begins, "words": [{"text", "kind", "about"}], "path": text or null}
+    """
+    given = Parameters(params)
+    found = completion.complete(given.last("target"))
+    words = [word._asdict() for word in found.words]
+    return _answer({"start": found.start, "words": words, "path": found.path}, given)
 
 
 def _described(function: Function) -> dict[str, Any]:

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
+import orjson
 
-from render.api.response import NOT_CACHED, House, Response, json_response
+from render.api import carbonapi
+from render.api.nodes import CLUSTER, JSON, Asked, Found, treejson
+from render.api.response import NOT_CACHED, House, Response, called, json_response
+from render.formats import FORMATS
 from render.request import Parameters, Params, one_of, read_times
 from render.source import Nodes
 
-
-class Node(NamedTuple):
-    """A branch or a leaf; a path that is both is two of them, the branch first."""
-
-    path: str
-    name: str  # the path's last node
-    is_leaf: bool
-    series: int  # -1 = a branch
-
-
-@dataclass(frozen=True)
-class _Find:
-    """What /metrics/find is asked for, as its formats need it."""
-
-    query: str
-    wildcards: bool
-    position: int
-    retention_s: Callable[[int], int]
-    now: int
-
-    @property
-    def prefix(self) -> str:
-        """The query up to its last dot, globs kept: what the nodes' ids begin with."""
-        before, dot, _ = self.query.rpartition(".")
-        return before + dot
+_TREE = "treejson"
+_ALL = (_TREE, *JSON, *CLUSTER, *carbonapi.V2, carbonapi.V3)
 
 
 def find(params: Params, house: House, now: int) -> Response:
@@ -44,33 +23,61 @@ def find(params: Params, house: House, now: int) -> Response:
 
     Raises ParameterError and InvalidGlob.
     """
+    if Parameters(params).last("format") in (*carbonapi.V2, carbonapi.V3):
+        return carbonapi.find(params, house, now)
     # -1 is graphite-web's "no time"
     timeless = [end for end in ("from", "until") if params.get(end, [""])[-1:] == ["-1"]]
     given = Parameters({name: values for name, values in params.items() if name not in timeless})
     query = given.last("query")
     if not query:
         given.wrong("query", "is missing: a glob such as servers.*")
-    form = given.read("format", one_of(tuple(_FORMATS)), "treejson")
+    form = given.read("format", one_of(_ALL), _TREE)
     leaves_only, wildcards = given.flag("leavesOnly"), given.flag("wildcards")
+    given.flag("local")  # all that is found is
     variants = given.flag("automatic_variants")
     position = given.read("position", _position, -1)
     now = read_times(given, now).now
     pretty, jsonp = given.pretty(), given.jsonp()
     given.check()
 
-    pattern = _completing(query, variants=variants) if form == "completer" else query
-    nodes, headers = _nodes(house.source.find(pattern), house.http.found_max)
-    if leaves_only:
-        nodes = [node for node in nodes if node.is_leaf]
-    nodes.sort(key=lambda node: node.name)
-    asked = _Find(query, wildcards, position, house.source.retention_s, now)
-    return json_response(_FORMATS[form](nodes, asked), pretty=pretty, jsonp=jsonp, headers=headers)
+    if form == _TREE:
+        prefix = query[: query.rfind(".") + 1]  # globs kept
+        body, headers = _tree(query, prefix, house, wildcards=wildcards, leaves_only=leaves_only)
+    else:
+        asked = Asked(wildcards, position, house.source.retentions_s, now)
+        pattern = _completing(query, variants=variants) if form == "completer" else query
+        body, headers = _nodes(pattern, form, asked, house, leaves_only=leaves_only)
+    if form in CLUSTER:
+        return Response(body, FORMATS[form].content_type, headers=headers)
+    if pretty:
+        body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2)
+    return Response(*called(body, "application/json", jsonp), headers=headers)
+
+
+def _tree(
+    query: str, prefix: str, house: House, *, wildcards: bool, leaves_only: bool
+) -> tuple[bytes, Mapping[str, str]]:
+    most = house.http.found_max
+    last = house.source.find_last(query)
+    body, more = treejson(last, prefix, most, wildcards=wildcards, leaves_only=leaves_only)
+    return body, _truncated(most) if more else NOT_CACHED
+
+
+def _nodes(
+    pattern: str, form: str, asked: Asked, house: House, *, leaves_only: bool
+) -> tuple[bytes, Mapping[str, str]]:
+    """The body, and the headers, which tell when there were more."""
+    most = house.http.found_max
+    nodes = house.source.find(pattern)
+    body = (JSON.get(form) or CLUSTER[form])(Found.of(nodes, most, leaves_only=leaves_only), asked)
+    return body, _truncated(most) if len(nodes.paths) > most else NOT_CACHED
 
 
 def expand(params: Params, house: House, now: int) -> Response:
     """The paths that match any `query`, or those of each (groupByExpr=1). Raises as `find`."""
     given = Parameters(params)
     grouped, leaves_only = given.flag("groupByExpr"), given.flag("leavesOnly")
+    given.flag("local")
     pretty, jsonp = given.pretty(), given.jsonp()
     given.check()
 
@@ -95,6 +102,28 @@ def index(params: Params, house: House, now: int) -> Response:
     return json_response(house.source.all_paths(), pretty=pretty, jsonp=jsonp)
 
 
+def get_metadata(params: Params, house: House, now: int) -> Response:
+    """How each `metric` is aggregated, by name, or an error for it: graphite-web asks carbon, and that only."""
+    given = Parameters(params)
+    given.read("key", one_of(("aggregationMethod",)), "aggregationMethod")
+    if not given.last("key"):
+        given.wrong("key", "is missing: aggregationMethod")
+    metrics = given.every("metric")
+    if len(metrics) > house.http.found_max:
+        given.wrong("metric", f"{len(metrics)} are asked for; at most {house.http.found_max}")
+    pretty, jsonp = given.pretty(), given.jsonp()
+    given.check()
+    answer = {metric: _aggregation(metric, house) for metric in dict.fromkeys(metrics)}
+    return json_response(answer, pretty=pretty, jsonp=jsonp)
+
+
+def _aggregation(metric: str, house: House) -> object:
+    paths, series = house.source.find_series(metric)
+    if paths != [metric]:
+        return {"error": "no such metric"}
+    return house.source.consolidations(series)[0]
+
+
 def _position(text: str) -> int:
     if not text.removeprefix("-").isdecimal() or len(text) > 5:
         raise ValueError(f"{text[:64]!r} is no position of a node, such as 0 or -1")
@@ -117,76 +146,5 @@ def _paths(nodes: Nodes, leaves_only: bool) -> list[str]:
     return [nodes.paths[i] for i in np.flatnonzero(nodes.series >= 0)]
 
 
-def _nodes(found: Nodes, nodes_max: int) -> tuple[list[Node], Mapping[str, str]]:
-    """Branches and leaves, and the headers, which tell when there were more."""
-    nodes = []
-    for path, series, branch in zip(
-        found.paths[:nodes_max], found.series.tolist(), found.branch.tolist(), strict=False
-    ):
-        name = path.rpartition(".")[2]
-        if branch:
-            nodes.append(Node(path, name, False, -1))
-        if series >= 0:
-            nodes.append(Node(path, name, True, series))
-    return nodes, _truncated(nodes_max) if len(found.paths) > nodes_max else NOT_CACHED
-
-
 def _truncated(nodes_max: int) -> dict[str, str]:
     return {**NOT_CACHED, "X-Plumbago-Truncated": str(nodes_max)}
-
-
-# --- the formats of find ---
-
-_BRANCH = {"allowChildren": 1, "expandable": 1, "leaf": 0}
-_LEAF = {"allowChildren": 0, "expandable": 0, "leaf": 1}
-
-
-def _treejson(nodes: Sequence[Node], asked: _Find) -> list[dict[str, Any]]:
-    """One entry a name, branches first; a name that is one anywhere is one. ids keep the query's globs."""
-    branches = {node.name: None for node in nodes if not node.is_leaf}
-    leaves = {node.name: None for node in nodes if node.is_leaf and node.name not in branches}
-    entries = [{"text": name, "id": asked.prefix + name, **_BRANCH} for name in branches]
-    entries += [{"text": name, "id": asked.prefix + name, **_LEAF} for name in leaves]
-    if asked.wildcards and len(nodes) > 1:
-        entries.insert(0, {"text": "*", "id": asked.prefix + "*", **(_BRANCH if branches else _LEAF)})
-    return entries
-
-
-def _completer(nodes: Sequence[Node], asked: _Find) -> dict[str, Any]:
-    entries = [
-        {
-            "path": node.path if node.is_leaf else f"{node.path}.",
-            "name": node.name,
-            "is_leaf": str(int(node.is_leaf)),
-        }
-        for node in nodes
-    ]
-    if asked.wildcards and len(entries) > 1:
-        entries.append({"name": "*"})
-    return {"metrics": entries}
-
-
-def _json(nodes: Sequence[Node], asked: _Find) -> list[dict[str, Any]]:
-    return [_interval(node, asked) for node in sorted(nodes)]
-
-
-def _interval(node: Node, asked: _Find) -> dict[str, Any]:
-    if not node.is_leaf:
-        return {"path": node.path, "is_leaf": False}
-    interval = {"start": asked.now - asked.retention_s(node.series), "end": asked.now}
-    return {"path": node.path, "is_leaf": True, "intervals": [interval]}
-
-
-def _nodelist(nodes: Sequence[Node], asked: _Find) -> dict[str, Any]:
-    """The nodes at a position of the paths; paths that are shorter have none."""
-    at = asked.position
-    split = (node.path.split(".") for node in nodes)
-    return {"nodes": sorted({parts[at] for parts in split if -len(parts) <= at < len(parts)})}
-
-
-_FORMATS: dict[str, Callable[[Sequence[Node], _Find], object]] = {
-    "treejson": _treejson,
-    "completer": _completer,
-    "json": _json,
-    "nodelist": _nodelist,
-}

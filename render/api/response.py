@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -11,6 +11,7 @@ import orjson
 
 from render.config import DEFAULT_HTTP, DEFAULT_LIMITS, Http, Limits
 from render.errors import RenderError
+from render.extras import NO_EXTRAS, Extras
 from render.request import Params
 from render.source import Source
 
@@ -25,6 +26,10 @@ class House:
     limits: Limits = DEFAULT_LIMITS
     http: Http = DEFAULT_HTTP
     started: int = 0  # epoch seconds
+    extras: Extras = NO_EXTRAS
+    cancelled: Callable[[], bool] = lambda: False  # whether nobody waits for the answer any more
+    # lets the series of canonical paths go, for /tags/delSeries; None = that is not allowed over HTTP
+    delete: Callable[[Sequence[str]], None] | None = None
 
 
 @dataclass(frozen=True)

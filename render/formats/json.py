@@ -27,32 +27,37 @@ def encode(series: SeriesList, how: Presentation) -> bytes:
         return b"[]"
     if how.max_data_points is not None:
         series = consolidated(series, how.max_data_points)
-    laid = [row for block in series.blocks for row in _rows(block, how.no_null_points)]
+    laid = [row for block in series.blocks for row in _rows(block, how)]
     listed = [row for i in series.order if (row := laid[i]) is not None]
     body = b"".join([b"[", *(row[1:] for row in listed[:1]), *listed[1:], b"]"])
-    return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2) if how.pretty else body
+    return indented(body) if how.pretty else body
 
 
-def _rows(block: Block, no_null_points: bool) -> Iterator[memoryview | None]:
+def indented(body: bytes) -> bytes:
+    return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2)
+
+
+def _rows(block: Block, how: Presentation) -> Iterator[memoryview | None]:
     """`,{…}` for each series of a block; None for one that is left out as it has only missing points."""
     # graphite-web's timestamps stop at the series' end, though values may go on
     points = min(block.values.shape[1], max(0, (block.end - block.start) // block.step + 1))
-    stamps, stamp_ends = _stamps(block.start, block.step, points)
+    per_s = how.timestamps_per_s
+    texts, text_ends = stamps(block.start * per_s, block.step * per_s, points)
     at_once = max(1, _POINTS_AT_ONCE // max(1, points))
     for first in range(0, len(block), at_once):
         values = np.ascontiguousarray(block.values[first : first + at_once, :points])
         heads = [_head(block.names[first + i], block.tags[first + i]) for i in range(len(values))]
-        text, ends, kept = _interleave(values, heads, stamps, stamp_ends, no_null_points)
+        text, ends, kept = interleave(values, heads, texts, text_ends, how.no_null_points)
         starts = [0, *ends[:-1]]
         for start, end, count in zip(starts, ends, kept, strict=True):
-            yield text[start:end] if count or not no_null_points else None
+            yield text[start:end] if count or not how.no_null_points else None
 
 
 def _head(name: str, tags: dict[str, str]) -> bytes:
     return b',%s,"datapoints":[' % orjson.dumps({"target": name, "tags": tags})[:-1]
 
 
-def _stamps(start: int, step: int, points: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]:
+def stamps(start: int, step: int, points: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]:
     """`,<timestamp>],` of each point, end to end, and where each ends."""
     text = np.empty(points * kernels.STAMP_BYTES_MAX, np.uint8)
     ends = np.empty(points, np.uint64)
@@ -60,11 +65,11 @@ def _stamps(start: int, step: int, points: int) -> tuple[npt.NDArray[np.uint8], 
     return text[:used], ends
 
 
-def _interleave(
+def interleave(
     values: npt.NDArray[np.float64],
     heads: list[bytes],
-    stamps: npt.NDArray[np.uint8],
-    stamp_ends: npt.NDArray[np.uint64],
+    texts: npt.NDArray[np.uint8],
+    text_ends: npt.NDArray[np.uint64],
     no_null_points: bool,
 ) -> tuple[memoryview, list[int], list[int]]:
     """The series' text end to end, where each ends, and how many points each has."""
@@ -72,8 +77,8 @@ def _interleave(
     numbers = np.frombuffer(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY), np.uint8)
     head_ends = np.cumsum([len(head) for head in heads]).astype(np.uint64)
     head_text = np.frombuffer(b"".join(heads), np.uint8)
-    size = len(numbers) + len(head_text) + series * (len(stamps) + points + 2)
+    size = len(numbers) + len(head_text) + series * (len(texts) + points + 2)
     out = np.empty(size, np.uint8)
     ends, kept = np.empty(series, np.int64), np.empty(series, np.int64)
-    kernels.write_json(numbers, head_text, head_ends, stamps, stamp_ends, no_null_points, out, ends, kept)
+    kernels.write_json(numbers, head_text, head_ends, texts, text_ends, no_null_points, out, ends, kept)
     return out.data, ends.tolist(), kept.tolist()

@@ -45,7 +45,9 @@ def alias(context: Context, series: SeriesList, new_name: str) -> SeriesList:
 
 
 @function(
-    "aliasByNode", group=_ALIAS, params=[SERIES, Param("nodes", "nodeOrTag", required=True, multiple=True)],
+    "aliasByNode",
+    group=_ALIAS,
+    params=[SERIES, Param("nodes", "nodeOrTag", required=True, multiple=True)],
     each=True,
 )
 def alias_by_node(context: Context, series: SeriesList, nodes: Sequence[int | str]) -> SeriesList:
@@ -58,7 +60,9 @@ def alias_by_node(context: Context, series: SeriesList, nodes: Sequence[int | st
 
 
 @function(
-    "aliasByTags", group=_ALIAS, params=[SERIES, Param("tags", "nodeOrTag", required=True, multiple=True)],
+    "aliasByTags",
+    group=_ALIAS,
+    params=[SERIES, Param("tags", "nodeOrTag", required=True, multiple=True)],
     each=True,
 )
 def alias_by_tags(context: Context, series: SeriesList, tags: Sequence[int | str]) -> SeriesList:

@@ -14,6 +14,7 @@ import numpy as np
 from render.errors import ArgumentError
 from render.functions import aggregation, short_forms
 from render.functions.aggregation import aggregate_groups, fresh, joined, pairs, together
+from render.functions.column_percentile import percentile_columns
 from render.functions.fold import Fold, fold_of
 from render.functions.nodes import list_keys, members
 from render.functions.registry import AGGREGATIONS, REGISTRY, SERIES, SERIES_LISTS, Param, function
@@ -219,7 +220,7 @@ def percentile_of_series(context: Context, series: SeriesList, n: float, interpo
     if not series:
         return SeriesList()
     block = series.on_one_grid()
-    values = _percentile_columns(block.values, n, interpolate)
+    values = percentile_columns(block.values, n, interpolate)
     name = f"percentileOfSeries({block.expressions[0]},{n:g})"
     return SeriesList([fresh(block, values[np.newaxis], [name])])
 
@@ -656,27 +657,6 @@ def _power(base: Row, exponent: Row) -> Row:
     # inf where math.pow raises (overflow, 0 to a negative power); 1 for nan ** 0 and 1 ** nan
     invented = np.isinf(out) & np.isfinite(base) & np.isfinite(exponent)
     return np.where(invented | np.isnan(base) | np.isnan(exponent), np.nan, out)
-
-
-def _percentile_columns(values: Matrix, n: float, interpolate: bool) -> Row:
-    """The n-th percentile of each column's known values, of rank n/100·(N+1), rounded up unless interpolated.
-
-    Ranks below the first value give the first, above the last the last (graphite-web fails there with n = 100
-    and `interpolate`).
-    """
-    known = np.count_nonzero(~np.isnan(values), axis=0)
-    ordered = np.sort(values, axis=0)  # NaN sorts last
-    rank = (n / 100.0) * (known + 1)
-    below = np.floor(rank) if interpolate else np.ceil(rank)
-    last = np.maximum(known, 1) - 1  # a column without values gives its first NaN
-    columns = np.arange(values.shape[1])
-    low: Row = ordered[np.clip(below.astype(np.intp) - 1, 0, last), columns]
-    if not interpolate:
-        return low
-    high = ordered[np.clip(below.astype(np.intp), 0, last), columns]
-    with np.errstate(all="ignore"):
-        out: Row = low + (rank - below) * (high - low)
-    return out
 
 
 def _names_without(series: SeriesList, positions: Sequence[int]) -> list[str]:

@@ -9,7 +9,7 @@ from render.functions import measure
 from render.functions.context import Context
 from render.functions.each import each
 from render.functions.registry import SERIES, Param, function
-from render.series import Block, Matrix, SeriesList
+from render.series import Block, Matrix, SeriesList, Tags
 
 _PARAMS = [SERIES, Param("n", "float", required=True)]
 
@@ -39,12 +39,7 @@ def remove_above_percentile(context: Context, series: SeriesList, n: float) -> S
     Example: removeAbovePercentile(servers.web1.cpu, 95)
     """
     measure.check_percent("removeAbovePercentile", n, above_zero=True)
-
-    def kept(block: Block) -> Matrix:
-        most = measure.percentile(block.values, n)[:, None]
-        return _without(block.values, block.values > most)
-
-    return each(series, "removeAbovePercentile", kept, f", {n:g}", nPercentile=n)
+    return _by_percentile(series, "removeAbovePercentile", n, np.greater)
 
 
 @function("removeBelowPercentile", group="Filter Data", params=_PARAMS, each=True)
@@ -54,12 +49,23 @@ def remove_below_percentile(context: Context, series: SeriesList, n: float) -> S
     Example: removeBelowPercentile(servers.web1.cpu, 5)
     """
     measure.check_percent("removeBelowPercentile", n, above_zero=True)
+    return _by_percentile(series, "removeBelowPercentile", n, np.less)
 
-    def kept(block: Block) -> Matrix:
-        least = measure.percentile(block.values, n)[:, None]
-        return _without(block.values, block.values < least)
 
-    return each(series, "removeBelowPercentile", kept, f", {n:g}", nPercentile=n)
+def _by_percentile(series: SeriesList, name: str, n: float, beyond: np.ufunc) -> SeriesList:
+    """Without the datapoints beyond each series' percentile; one that has none is not tagged with it."""
+
+    def kept(block: Block) -> Block:
+        level = measure.percentile(block.values, n)
+        values = _without(block.values, beyond(block.values, level[:, None]))
+        known = ~np.isnan(level)
+        tags = block.tags.plus(nPercentile=str(n))
+        if not known.all():
+            tags = Tags([(tags if there else block.tags)[i] for i, there in enumerate(known.tolist())])
+        return block.with_(values).renamed([f"{name}({old}, {n:g})" for old in block.names], tags)
+
+    with np.errstate(all="ignore"):
+        return series.map(kept)
 
 
 def _without(values: Matrix, these: npt.NDArray[np.bool_]) -> Matrix:

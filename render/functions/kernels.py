@@ -151,15 +151,13 @@ def moving_quantile(values, window, fraction, out, known):  # type: ignore[no-un
 
 @njit(nogil=True, cache=True)
 def _place(sorted_, n, value):  # type: ignore[no-untyped-def]
-    """The first index of sorted_[:n] whose value is not below `value`."""
-    low, high = 0, n
-    while low < high:
-        middle = (low + high) >> 1
-        if sorted_[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    """The first index of sorted_[:n] that holds `value`, which must be among them."""
+    at, size = 0, n
+    while size > 1:  # without a branch that a processor would have to guess
+        half = size >> 1
+        at += half * (sorted_[at + half - 1] < value)
+        size -= half
+    return at
 
 
 @njit(nogil=True, cache=True)
@@ -173,6 +171,25 @@ def _move_in(sorted_, n, free, value):  # type: ignore[no-untyped-def]
         sorted_[at] = sorted_[at + 1]
         at += 1
     sorted_[at] = value
+
+
+@njit(nogil=True, cache=True)
+def gather_between(values, low, high, known, below, inside, many):  # type: ignore[no-untyped-def]
+    """Of each column: how many values are known, how many lie below low, and those in low … high, unsorted.
+
+    `inside` is (columns, places); `many` counts on where there is no place any more.
+    """
+    rows, columns = values.shape
+    places = inside.shape[1]
+    for r in range(rows):
+        for c in range(columns):
+            v = values[r, c]
+            known[c] += v == v
+            below[c] += v < low[c]
+            if low[c] <= v <= high[c]:
+                if many[c] < places:
+                    inside[c, many[c]] = v
+                many[c] += 1
 
 
 @njit(nogil=True, cache=True)

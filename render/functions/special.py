@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,9 @@ from render.functions.context import Context
 from render.functions.each import each
 from render.functions.registry import SERIES, SERIES_LISTS, Param, function
 from render.functions.window import check_points
+from render.reading import Source
 from render.series import Block, Matrix, SeriesList, Tags
+from storage.events import Asked
 
 _STEP = Param("step", "integer", default=60)
 _NAME = Param("name", "string", required=True)
@@ -214,6 +217,47 @@ def sin_function(context: Context, name: str, amplitude: int = 1, step: int = 60
     """
     times = _times(context, "sinFunction", step)
     return _made_up(context, name, times, step, np.sin(times.astype(float)) * amplitude, name)
+
+
+_EVENT_STEPS = (1, 10, 60, 300, 3600, 86_400, 7 * 86_400, 365 * 86_400)
+_EVENT_POINTS_MAX = 100_000
+_EVENT_TAGS_MAX = 64
+
+
+class Remembering(Protocol):
+    """A request whose source knows events."""
+
+    @property
+    def source(self) -> Source: ...
+
+
+class Recalling(Context, Protocol):
+    """A context that has such a request."""
+
+    @property
+    def request(self) -> Remembering: ...
+
+
+@function("events", group="Special", params=[Param("tags", "string", required=True, multiple=True)])
+def events(context: Recalling, tags: Sequence[str]) -> SeriesList:
+    """How many events with all of the tags there were each second, missing where none; `*` stands for all events.
+    A point of a window of more than a day is more than a second: 10, 60, 300 …, up to 100,000 points.
+
+    Example: drawAsInfinite(events("deploy", "web"))
+    """
+    if len(tags) > _EVENT_TAGS_MAX:
+        raise ArgumentError("events", "tags", f"{len(tags)} are given; at most {_EVENT_TAGS_MAX}")
+    seconds = context.until - context.start
+    step = next((step for step in _EVENT_STEPS if seconds <= step * _EVENT_POINTS_MAX), _EVENT_STEPS[-1])
+    start, until = context.start - context.start % step, context.until - context.until % step
+    asked = Asked(start, until, () if list(tags) == ["*"] else tags)
+    name = 'events("' + '", "'.join(tags) + '")'
+    counts = context.request.source.count_events(asked, step)
+    block = Block(
+        counts[None, :], start, step, [name], [name], Tags([{"name": name}]), ["sum"],
+        context.x_files_factor or 0.0,
+    )  # fmt: skip
+    return SeriesList([block])
 
 
 @function("randomWalkFunction", "randomWalk", group="Special", params=[_NAME, _STEP])

@@ -60,6 +60,16 @@ class Server:
         except urllib.error.HTTPError as error:
             return error.code, error.read()
 
+    def post(
+        self, path: str, body: bytes, content_type: str = "application/json", **parameters: Any
+    ) -> bytes:
+        """The body of the answer to a POST."""
+        url = f"http://127.0.0.1:{self.http}{path}?{urllib.parse.urlencode(parameters, doseq=True)}"
+        request = urllib.request.Request(url, body, {"Content-Type": content_type})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            read: bytes = answer.read()
+            return read
+
     def values(self, target: str, **parameters: Any) -> dict[str, list[float]]:
         """What is known of each series of a target."""
         series = self.get("/render", target=target, format="json", **{"from": "-2h", **parameters})

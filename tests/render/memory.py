@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from render.series import parse_tags
+from storage.events import Asked, Event
 from storage.tags import Condition
 from tests.render.golden import series as golden
 
@@ -32,6 +33,7 @@ class MemorySource:
         self._aggregations: list[str] = []
         self.finds: list[str] = []
         self.fetches: list[tuple[int, int, int]] = []  # series, start, until
+        self.happened: list[Event] = []
 
     @classmethod
     def golden(cls, *, retention_s: int | None = None) -> MemorySource:
@@ -105,8 +107,38 @@ class MemorySource:
         self.fetches[:] = asked
         return points
 
+    def add_event(self, event: Event) -> Event:
+        self.happened.append(event._replace(id=len(self.happened) + 1))
+        return self.happened[-1]
+
+    def event(self, number: int) -> Event | None:
+        return next((event for event in self.happened if event.id == number), None)
+
+    def events(self, asked: Asked) -> tuple[list[Event], bool]:
+        found = [event for event in self.happened if _is_asked(event, asked)]
+        return sorted(found, key=lambda event: (event.when, event.id)), False
+
+    def count_events(self, asked: Asked, step: int) -> npt.NDArray[np.float64]:
+        counts = np.full(-(-(asked.until - asked.start) // step), np.nan)
+        for event in self.events(asked)[0]:
+            if event.when < asked.until:
+                slot = (event.when - asked.start) // step
+                counts[slot] = np.nan_to_num(counts[slot]) + 1
+        return counts
+
     def consolidations(self, series: npt.NDArray[np.int32]) -> list[str]:
         return [self._aggregations[i] for i in series]
+
+
+def _is_asked(event: Event, asked: Asked) -> bool:
+    tags = set(asked.tags)
+    fits = bool(tags & set(event.tags)) if asked.any_tag else tags <= set(event.tags)
+    text = asked.text.casefold()
+    return (
+        asked.start <= event.when <= asked.until
+        and (fits or not tags)
+        and (text in event.what.casefold() or text in event.data.casefold())
+    )
 
 
 def _sorted(found: list[tuple[str, int]]) -> tuple[list[str], npt.NDArray[np.int32]]:

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from render.errors import ParameterError
+from render.formats import FORMATS
 from render.request import Params, RenderRequest, parse_render, read_params
 
 T = TypeVar("T")
@@ -17,12 +18,29 @@ NOW = 1_700_000_000
 KNOWN = (
     "target", "target[]", "from", "until", "now", "tz", "format", "rawData", "pickle", "jsonp", "pretty",
     "noCache", "cacheTimeout", "maxDataPoints", "noNullPoints", "xFilesFactor", "template[a]", "template[",
-    "local", "width",
+    "local", "width", "timestampFormat",
 )  # fmt: skip
 texts = st.one_of(
     st.text(max_size=20),
     st.sampled_from(
-        ["", "0", "1", "-1", "-1h", "now", "20240101", "1e400", "nan", "inf", "0.5", "json", "raw", "UTC"]
+        [
+            "",
+            "0",
+            "1",
+            "-1",
+            "-1h",
+            "now",
+            "20240101",
+            "1e400",
+            "nan",
+            "inf",
+            "0.5",
+            "json",
+            "raw",
+            "UTC",
+            "ms",
+            "ns",
+        ]
     ),
 )
 forms = st.dictionaries(st.sampled_from(KNOWN), st.lists(texts, max_size=3), max_size=8)
@@ -61,15 +79,15 @@ def test_any_parameters_are_a_request_or_are_wrong(form: Params) -> None:
         assert outcome.presentation.max_data_points is None or outcome.presentation.max_data_points >= 1
 
 
-def test_without_parameters_it_is_json_of_the_last_day() -> None:
+def test_without_parameters_it_is_a_picture_of_the_last_day() -> None:
     request = parse()
     assert (request.start, request.until, request.now) == (NOW - 86_400, NOW, NOW)
-    assert (request.format, request.zone, request.targets, request.cache_s) == ("json", UTC, (), 0)
+    assert (request.format, request.zone, request.targets, request.cache_s) == ("png", UTC, (), 0)
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
     wrong = errors(
-        tz="Mars/Base", from_="1h", until="24:00", format="png", jsonp="a b", cacheTimeout="-1",
+        tz="Mars/Base", from_="1h", until="24:00", format="gif", jsonp="a b", cacheTimeout="-1",
         maxDataPoints="2.5", xFilesFactor="2",
     )  # fmt: skip
     assert list(wrong) == [
@@ -82,7 +100,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         "xFilesFactor",
         "cacheTimeout",
     ]
-    assert wrong["format"] == "'png' is not one of csv, json, raw"
+    assert wrong["format"] == f"'gif' is not one of {', '.join(FORMATS)}"
 
 
 @pytest.mark.parametrize("count", ["0", "-3", "2.5", "abc", "1e3", " 5", "٣"])
@@ -195,3 +213,16 @@ def test_more_fields_than_allowed_are_refused_before_they_are_read(content_type:
     )
     with pytest.raises(ParameterError, match="more than 50 fields"):
         read_params(b"", body, content_type, fields_max=50)
+
+
+def test_timestamps_may_be_in_other_units_as_far_as_they_are_64_bit_numbers() -> None:
+    assert parse().presentation.timestamps_per_s == 1
+    assert parse(timestampFormat="ms").presentation.timestamps_per_s == 1000
+    assert set(errors(timestampFormat="days")) == {"timestampFormat"}
+    assert "ns" in errors(timestampFormat="ns", until="99990101")["timestampFormat"]
+    assert parse(timestampFormat="us", until="99990101").presentation.timestamps_per_s == 10**6
+
+
+def test_the_older_parameter_of_a_format_is_known() -> None:
+    assert parse(pickle="true").format == "pickle"
+    assert parse(pickle="true", format="csv").format == "csv"

@@ -53,7 +53,8 @@ def test_a_series_tells_how_far_back_it_reaches_and_how_it_merges(tmp_path: Path
     shared = SharedStore(Store(tmp_path, writable=False))
     (path,), series = shared.find_series("stats.requests.*")
     assert path == "stats.requests.count"
-    assert shared.retention_s(int(series[0])) >= 86_400
+    assert shared.retentions_s(series) >= 86_400
+    assert shared.retentions_s(series[:0]).tolist() == []
     assert shared.consolidations(series) == ["sum"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -10,12 +11,16 @@ import numpy.typing as npt
 from render import api
 from render.api import House, Response
 from render.config import DEFAULT_HTTP, Http
-from storage.index import Index, Nodes
+from storage.index import Index, Last, Nodes
+from storage.retention import Archive, Retention
+from storage.schema import Schema
+from storage.tags import ANY, Condition, Texts, Value
 from tests.render.golden import series as golden
 from tests.render.memory import Fetched, MemorySource
 
 NOW = golden.NOW
 RETENTION_S = 86_400
+SCHEMA = Schema(Retention((Archive(10, 360), Archive(60, RETENTION_S // 60))), "average", 0.5)
 
 
 class MemoryStore(MemorySource):
@@ -46,11 +51,32 @@ class MemoryStore(MemorySource):
     def find(self, pattern: str) -> Nodes:
         return self._index.find(pattern)
 
+    def find_last(self, pattern: str) -> Last:
+        return self._index.find_last(pattern)
+
+    def find_tagged(self, conditions: Sequence[Condition]) -> tuple[list[str], npt.NDArray[np.int32]]:
+        return self._index.tagged.find(conditions)
+
+    def tags(self, conditions: Sequence[Condition] = (), texts: Texts = ANY, *, most: int) -> list[str]:
+        return self._index.tagged.tags(conditions, texts, most=most)
+
+    def tag_values(
+        self, tag: str, conditions: Sequence[Condition] = (), texts: Texts = ANY, *, most: int
+    ) -> list[Value]:
+        return self._index.tagged.values(tag, conditions, texts, most=most)
+
     def find_series(self, pattern: str) -> tuple[list[str], npt.NDArray[np.int32]]:
         return self._index.find_series(pattern)
 
     def fetch(
-        self, series: npt.NDArray[np.int32], start: int, until: int, now: int, method: str | None = None
+        self,
+        series: npt.NDArray[np.int32],
+        start: int,
+        until: int,
+        now: int,
+        method: str | None = None,
+        *,
+        stitched: bool = False,
     ) -> list[Fetched]:
         """Nothing lies before the retention or after now, as in a store."""
         oldest = now - RETENTION_S
@@ -58,8 +84,11 @@ class MemoryStore(MemorySource):
             return []
         return super().fetch(series, max(start, oldest), min(until, now), now)
 
-    def retention_s(self, series: int) -> int:
-        return RETENTION_S
+    def retentions_s(self, series: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        return np.full(len(series), RETENTION_S)
+
+    def schema(self, series: int) -> Schema:
+        return SCHEMA
 
 
 def house(http: Http = DEFAULT_HTTP) -> House:

@@ -15,7 +15,7 @@ def test_a_path_may_end_in_a_slash_unless_it_is_a_file(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/", "/rende", "/render//", "/metrics/index.json/", "/events", "//render"]
+    "path", ["", "/", "/rende", "/render//", "/metrics/index.json/", "/event", "//render"]
 )
 def test_nothing_is_at_other_paths(path: str) -> None:
     assert api.route(path) is None

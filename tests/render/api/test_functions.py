@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from render.functions import REGISTRY
+from tests.render import golden
 from tests.render.api.store import ask
 
 
@@ -16,11 +18,11 @@ def answer(path: str, **params: str) -> Any:
 
 
 def test_a_function_is_described_in_graphite_webs_words() -> None:
-    scale = answer("/functions/scale")
-    assert scale.pop("description").startswith("Multiply") or scale
-    assert scale == {
-        "name": "scale",
-        "function": "scale(seriesList, factor)",
+    offset = answer("/functions/offset")
+    assert offset.pop("description").startswith("Each datapoint plus a constant.")
+    assert offset == {
+        "name": "offset",
+        "function": "offset(seriesList, factor)",
         "module": "render.functions.transform",
         "group": "Transform",
         "params": [
@@ -54,6 +56,18 @@ def test_infinity_is_written_as_graphite_web_writes_it() -> None:
         assert b"nfinity" not in ask(path).body.replace(b"Infinity is", b"")
 
 
+def test_all_functions_have_graphite_webs_keys_and_types() -> None:
+    theirs = json.loads((Path(golden.__file__).parent / "signatures.json").read_text())
+    types = {param["type"] for one in theirs.values() for param in one["params"]}
+    optional = {"required", "default", "multiple", "options", "suggestions"}
+    for name, one in answer("/functions").items():
+        assert list(one) == ["name", "function", "description", "module", "group", "params"], name
+        assert one["name"] == name
+        for param in one["params"]:
+            assert {"name", "type"} <= set(param) <= {"name", "type"} | optional, (name, param)
+            assert param["type"] in types, (name, param)
+
+
 def test_pretty_has_indents_and_sorted_keys() -> None:
     body = ask("/functions/scale", pretty="1").body.decode()
     assert body == json.dumps(json.loads(body), indent=2, sort_keys=True, ensure_ascii=False)
@@ -69,3 +83,14 @@ def test_a_function_that_is_not_there_is_404_with_the_nearest() -> None:
 
 def test_there_are_no_pie_functions() -> None:
     assert answer("/functions", type="pie") == {}
+
+
+def test_an_editor_is_told_what_may_come_next() -> None:
+    found = answer("/complete", target='summarize(a, "1h", "su')
+    assert found == {
+        "start": 19,
+        "words": [{"text": '"sum"', "kind": "value", "about": "func: an aggregation such as 'sum'"}],
+        "path": None,
+    }
+    assert answer("/complete", target="sumSeries(servers.w")["path"] == "servers.w"
+    assert len(answer("/complete")["words"]) == len(REGISTRY.functions)

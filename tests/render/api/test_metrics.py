@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+import pickle
+import pickletools
 from typing import Any
 
+import msgpack  # type: ignore[import-untyped]  # has no stubs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from render.api import House, respond
-from render.api.metrics import expand, find
+from render.api.metrics import expand, find, get_metadata
 from render.config import Http
 from storage.errors import InvalidGlob
-from storage.index import Nodes
+from storage.index import Last, Nodes
 from tests.render.api.store import NOW, MemoryStore, ask, house
 
 BRANCH = {"allowChildren": 1, "expandable": 1, "leaf": 0}
@@ -19,11 +22,13 @@ LEAF = {"allowChildren": 0, "expandable": 0, "leaf": 1}
 SMALL = house()
 texts = st.one_of(
     st.text(max_size=8),
-    st.sampled_from(["0", "1", "-1", "now", "-1h", "UTC", "treejson", "completer", "json"]),
+    st.sampled_from(
+        ["0", "1", "-1", "now", "-1h", "UTC", "treejson", "completer", "json", "pickle", "msgpack", "a.b"]
+    ),
 )
 names = (
     "query", "format", "wildcards", "leavesOnly", "groupByExpr", "from", "until", "now", "tz", "position",
-    "jsonp", "automatic_variants",
+    "jsonp", "automatic_variants", "local", "metric", "key",
 )  # fmt: skip
 
 
@@ -77,6 +82,22 @@ def test_a_completer_gets_branches_with_a_dot_and_leaves_with_a_text() -> None:
     }
 
 
+def test_a_completers_nodes_are_in_the_order_of_their_names() -> None:
+    found = answer("/metrics/find", query="{a,k}.", format="completer")["metrics"]
+    assert [node["path"] for node in found] == ["k.a", "a.b.", "a.b", "a.d"]
+
+
+@pytest.mark.parametrize("form", ["treejson", "completer", "json"])
+def test_what_json_has_to_escape_is_escaped(form: str) -> None:
+    store = MemoryStore()
+    for path in ('q"uo.t\\e', 'q"uo.ä', 'q"uo.tab\t'):
+        store.add(path, NOW, 60, [1.0])
+    found = json.loads(ask("/metrics/find", House(store), query='q"uo.*', format=form).body)
+    nodes = found["metrics"] if form == "completer" else found
+    named = {node["id" if form == "treejson" else "path"] for node in nodes}
+    assert named == {'q"uo.t\\e', 'q"uo.ä', 'q"uo.tab\t'}
+
+
 @pytest.mark.parametrize(
     ("query", "variants", "pattern"),
     [
@@ -109,6 +130,35 @@ def test_json_tells_how_far_back_a_leaf_reaches() -> None:
     ]
 
 
+def test_a_cluster_gets_paths_leaves_and_their_intervals_as_plain_lists() -> None:
+    pickled = ask("/metrics/find/", SMALL, query="a.*", format="pickle", local="1")
+    packed = ask("/metrics/find/", SMALL, query="a.*", format="msgpack", local="1")
+    assert pickled.content_type == "application/pickle"
+    assert packed.content_type == "application/x-msgpack"
+    interval = (NOW - 86_400, NOW)
+    nodes = [
+        {"path": "a.b", "is_leaf": False},
+        {"path": "a.b", "is_leaf": True, "intervals": [interval]},
+        {"path": "a.d", "is_leaf": True, "intervals": [interval]},
+    ]
+    assert pickle.loads(pickled.body) == nodes
+    assert msgpack.unpackb(packed.body, use_list=False) == tuple(
+        {**node, "intervals": (interval,)} if "intervals" in node else node for node in nodes
+    )
+    opcodes = [opcode for opcode, _, _ in pickletools.genops(pickled.body)]
+    assert max(opcode.proto for opcode in opcodes) == 2
+    assert "GLOBAL" not in {opcode.name for opcode in opcodes}
+
+
+def test_metadata_tells_how_a_metric_is_aggregated_or_that_there_is_none() -> None:
+    found = answer("/metrics/get-metadata", metric=["a.b", "a.*", "zz"], key="aggregationMethod")
+    error = {"error": "no such metric"}
+    assert found == {"a.b": "average", "a.*": error, "zz": error}
+    for key in ("", "xFilesFactor"):
+        response = ask("/metrics/get-metadata", SMALL, metric="a.b", key=key)
+        assert set(json.loads(response.body)["parameters"]) == {"key"}
+
+
 def test_a_node_list_has_the_nodes_at_a_position_once() -> None:
     assert answer("/metrics/find", query="a.*", format="nodelist", position="0") == {"nodes": ["a"]}
     assert answer("/metrics/find", query="*", format="nodelist", position="3") == {"nodes": []}
@@ -121,7 +171,7 @@ def test_grafanas_metric_tree_sends_times_that_filter_nothing() -> None:
 
 def test_all_that_is_wrong_with_a_find_is_told_at_once() -> None:
     response = ask(
-        "/metrics/find", query="", format="pickle", wildcards="z", from_="1h", jsonp="a b", position="x"
+        "/metrics/find", query="", format="xml", wildcards="z", from_="1h", jsonp="a b", position="x"
     )
     assert response.status == 400
     wrong = json.loads(response.body)["parameters"]
@@ -168,6 +218,9 @@ def test_a_glob_that_cannot_be_is_the_clients_fault() -> None:
         def find(self, pattern: str) -> Nodes:
             raise InvalidGlob("too many braces")
 
+        def find_last(self, pattern: str) -> Last:
+            raise InvalidGlob("too many braces")
+
     to = House(Picky())
     for path in ("/metrics/find", "/metrics/expand"):
         response = ask(path, to, query="{")
@@ -175,6 +228,9 @@ def test_a_glob_that_cannot_be_is_the_clients_fault() -> None:
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.sampled_from(names), st.lists(texts, max_size=2)), st.sampled_from([find, expand]))
+@given(
+    st.dictionaries(st.sampled_from(names), st.lists(texts, max_size=2)),
+    st.sampled_from([find, expand, get_metadata]),
+)
 def test_any_request_is_answered_or_is_the_clients_fault(params: dict[str, list[str]], view: Any) -> None:
     assert respond(view, params, SMALL, NOW).status in (200, 400)

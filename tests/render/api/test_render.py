@@ -37,7 +37,7 @@ forms = st.fixed_dictionaries(
         "until": st.lists(st.sampled_from(["now", "99991231", "253402300799", "1"]), max_size=1),
         "now": st.lists(st.sampled_from(["19010101", "99991231", "-62135596800", "1"]), max_size=1),
         "tz": st.lists(st.sampled_from(["Asia/Tokyo", "America/New_York", "x"]), max_size=1),
-        "format": st.lists(st.sampled_from(["json", "csv", "raw", "png"]), max_size=1),
+        "format": st.lists(st.sampled_from(["json", "csv", "raw", "png", "svg", "gif"]), max_size=1),
         "maxDataPoints": st.lists(st.sampled_from(["1", "7", "100", "0", "999999999999999"]), max_size=1),
         "xFilesFactor": st.lists(st.sampled_from(["0.5", "1", "2"]), max_size=1),
         "jsonp": st.lists(st.sampled_from(["cb", "a b"]), max_size=1),
@@ -97,24 +97,60 @@ def test_each_format_has_its_body(form: str) -> None:
     assert (response.content_type, response.body.decode()) == GOLDEN[form]
 
 
+@pytest.mark.parametrize(
+    ("form", "kind"), [("png", "image/png"), ("svg", "image/svg+xml"), ("", "image/png")]
+)
+def test_pictures_are_drawn_with_the_drawing_parameters(form: str, kind: str) -> None:
+    window = {"from_": str(START), "until": str(START + 1200)}
+    plain = ask("/render", target="servers.web1.cpu", format=form, **window)
+    titled = ask("/render", target="servers.web1.cpu", format=form, title="Load", **window)
+    assert plain.status == titled.status == 200
+    assert plain.content_type == kind
+    assert plain.body != titled.body
+
+
+def test_a_pies_targets_may_be_numbers_among_series_in_their_order() -> None:
+    asked = {
+        "format": "svg",
+        "graphType": "pie",
+        "valueLabels": "none",
+        "from_": str(START),
+        "until": str(START + 180),
+    }
+    body = ask("/render", target=["apples:12", "a.b", "pears:2.5"], **asked).body.decode()
+    names = [name for name in ("apples", "a.b", "pears") if f"<title>{name}</title>" in body]
+    assert names == ["apples", "a.b", "pears"]
+    assert sorted(names, key=body.index) == names
+    assert b"No data" in ask("/render", target="apples:12", format="svg").body
+
+
+def test_a_wrong_drawing_parameter_is_answered_by_name() -> None:
+    response = ask("/render", target="a.b", width="99999", bgcolor="nope")
+    assert set(json.loads(response.body)["parameters"]) == {"width", "bgcolor"}
+
+
 def test_jsonp_calls_with_json_and_leaves_other_formats_alone() -> None:
-    response = ask("/render", target="no.such", jsonp="cb.x")
+    response = ask("/render", target="no.such", jsonp="cb.x", format="json")
     assert (response.body, response.content_type) == (b"cb.x([])", "text/javascript")
     assert ask("/render", target="no.such", jsonp="cb.x", format="raw").body == b""
 
 
 def test_targets_keep_their_order_and_come_twice_if_asked_twice() -> None:
-    response = ask("/render", target=["x", "a.d", "x"], from_=str(START), until=str(START + 180))
+    response = ask(
+        "/render", target=["x", "a.d", "x"], format="json", from_=str(START), until=str(START + 180)
+    )
     assert [series["target"] for series in json.loads(response.body)] == ["x", "a.d", "x"]
 
 
 def test_max_data_points_counts_over_all_targets_windows() -> None:
-    body = ask("/render", target=["x", "servers.web1.cpu"], from_="-20min", maxDataPoints="4").body
+    body = ask(
+        "/render", target=["x", "servers.web1.cpu"], from_="-20min", maxDataPoints="4", format="json"
+    ).body
     assert [len(series["datapoints"]) for series in json.loads(body)] == [4, 4]
 
 
 def test_variables_of_the_request_go_into_templates() -> None:
-    response = ask("/render", target="template(a.$node,node='b')", **{"template[node]": "d"})
+    response = ask("/render", target="template(a.$node,node='b')", format="json", **{"template[node]": "d"})
     assert [series["target"] for series in json.loads(response.body)] == ["a.d"]
 
 
@@ -123,7 +159,7 @@ def test_the_requests_x_files_factor_decides_which_merged_points_count(
     factor: str, value: float | None
 ) -> None:
     window = {"from_": str(START - 60), "until": str(START + 120)}
-    response = ask("/render", target="x", maxDataPoints="1", xFilesFactor=factor, **window)
+    response = ask("/render", target="x", maxDataPoints="1", xFilesFactor=factor, format="json", **window)
     (series,) = json.loads(response.body)
     assert series["datapoints"] == [[value, START]]
 
@@ -137,7 +173,7 @@ def test_an_error_says_what_is_wrong_and_where() -> None:
 
 
 def test_all_wrong_parameters_are_answered_by_name() -> None:
-    response = ask("/render", maxDataPoints="0", format="png", tz="x")
+    response = ask("/render", maxDataPoints="0", format="gif", tz="x")
     assert set(json.loads(response.body)["parameters"]) == {"maxDataPoints", "format", "tz"}
 
 

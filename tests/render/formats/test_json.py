@@ -76,3 +76,9 @@ def test_max_data_points_merges_before_null_points_go() -> None:
     series = SeriesList([block([[NAN, 1.0, NAN, NAN, NAN, NAN]], start=START // 120 * 120 - 60)])
     answer = json.loads(encode(series, Presentation(max_data_points=3, no_null_points=True)))
     assert answer[0]["datapoints"] == [[1.0, START // 120 * 120]]
+
+
+def test_timestamps_are_in_the_unit_that_is_asked_for() -> None:
+    series = SeriesList([block([[1.0, 2.0]])])
+    answer = json.loads(encode(series, Presentation(timestamps_per_s=10**9)))
+    assert answer[0]["datapoints"] == [[1.0, START * 10**9], [2.0, (START + 60) * 10**9]]
