@@ -29,7 +29,10 @@ QUESTIONS = (
     "moves",
     "fetch",
     "render",
+    "draw",
+    "functions",
     "find",
+    "tags",
     "start",
 )
 

@@ -68,6 +68,22 @@ class Peers:
         done = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, check=True)
         return Answers(**json.loads(done.stdout))
 
+    def graphite_targets(
+        self, folder: Path, targets: list[str], start: int, until: int, *, runs: int
+    ) -> dict[str, float | None] | None:
+        """Processor seconds that graphite-web takes to evaluate each target over the whisper files of folder/whisper.
+
+        In its own process, without HTTP and JSON; None = it fails there. Raises CalledProcessError.
+        """
+        if self.python is None:
+            return None
+        script = Path(__file__).with_name("graphite_web.py")
+        asked = {"folder": str(folder), "targets": targets, "start": start, "until": until, "runs": runs}
+        command = [str(self.python), "-W", "ignore", str(script)]
+        done = subprocess.run(command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True)
+        taken: dict[str, float | None] = json.loads(done.stdout)
+        return taken
+
     def carbon_cache(self, folder: Path) -> CarbonCache | None:
         return None if self.python is None else CarbonCache(self.python, folder)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+from tests.render.differential.departures import DEPARTURES
+
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "compatibility.md"
 _GOLDEN = "## Every golden target that is answered otherwise"
@@ -44,6 +46,9 @@ def golden_part() -> str:
         lines += ["", f"### {family}", "", f"`tests/render/functions/test_{family}.py::DEPARTURES`", ""]
         lines += ["| target | here, and why |", "| --- | --- |"]
         lines += [f"| {_code(target)} | {_cell(reason)} |" for target, reason in targets.items()]
+    lines += ["", "### Drawn cases", "", "`tests/render/differential/departures.py::DEPARTURES`", ""]
+    lines += ["| functions (an expression) | here, and why |", "| --- | --- |"]
+    lines += [f"| {_code(one.functions)} | {_cell(one.reason)} |" for one in DEPARTURES]
     return "\n".join(lines) + "\n"
 
 

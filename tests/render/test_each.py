@@ -1,4 +1,4 @@
-"""Functions that say that each series makes its own of the outcome: series by series they give what they give of all."""
+"""Functions of which each series makes its own of the outcome: series by series they give what they give of all."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from render.errors import ArgumentError
+from storage.events import Event
 from tests.render.functions.asking import ask, holding, values
 from tests.render.golden.compare import golden_test
 from tests.render.golden.series import START, UNTIL
@@ -79,3 +80,39 @@ def test_what_is_for_graphite_web_is_evaluated_here(golden_source: MemorySource)
     there, here = (ask(golden_source, target) for target in (f"graphiteWeb({inner}, disk.a.used)", inner))
     assert there.names == [*here.names, "disk.a.used"]
     assert values(there)[:-1] == values(here)
+
+
+def with_events() -> MemorySource:
+    source = holding()
+    for when, tags in [(START, "a b"), (START + 5, "a"), (START + 5, "b a"), (UNTIL - 1, "b"), (UNTIL, "a")]:
+        source.add_event(Event(when, "x", tuple(tags.split())))
+    return source
+
+
+@pytest.mark.parametrize(
+    ("tags", "counts"),
+    [
+        ("'a'", {0: 1, 5: 2}),
+        ("'b','a'", {0: 1, 5: 1}),
+        ("'*'", {0: 1, 5: 2, UNTIL - 1 - START: 1}),
+        ("'*','a'", {}),
+    ],
+)
+def test_events_with_all_of_the_tags_are_counted_each_second(tags: str, counts: dict[int, int]) -> None:
+    (found,) = ask(with_events(), f"events({tags})")
+    assert (found.start, found.end, found.step, found.consolidation) == (START, UNTIL, 1, "sum")
+    assert found.name == found.expression == f"events({tags})".replace("'", '"').replace(",", ", ")
+    assert {i: value for i, value in enumerate(found.values) if value == value} == counts
+
+
+def test_events_of_a_long_window_are_counted_in_longer_steps() -> None:
+    (found,) = ask(with_events(), "events('*')", start=START - 86_400 * 9 - 3)
+    assert (found.step, found.start % 10, found.end % 10) == (10, 0, 0)
+    assert np.nansum(found.values) == 4
+    (found,) = ask(with_events(), "events('*')", start=UNTIL - 100 * 366 * 86_400)
+    assert len(found.values) <= 100_000
+
+
+def test_events_of_too_many_tags_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="65 are given; at most 64"):
+        ask(holding(), "events(" + ",".join(["'x'"] * 65) + ")")

@@ -48,7 +48,9 @@ def golden_test(family: str, departures: Mapping[str, str] = NONE) -> Callable[.
     return test
 
 
-def difference(answer: Mapping[str, Any], source: MemorySource) -> str | None:
+def difference(
+    answer: Mapping[str, Any], source: MemorySource, start: int = golden.START, until: int = golden.UNTIL
+) -> str | None:
     """The first thing in which our answer differs, or None. Where graphite-web fails we refuse with a
     RenderError.
     """
@@ -56,9 +58,9 @@ def difference(answer: Mapping[str, Any], source: MemorySource) -> str | None:
         (ours,) = render(
             source,
             [answer["target"]],
-            start=golden.START,
-            until=golden.UNTIL,
-            now=golden.NOW,
+            start=start,
+            until=until,
+            now=until,
             zone=UTC,
             x_files_factor=answer.get("xFilesFactor"),
         )
@@ -79,11 +81,15 @@ def _different(ours: Series, theirs: Mapping[str, Any]) -> str | None:
             return f"{key} is {mine!r}, there {theirs[key]!r}"
     if len(ours.values) != len(theirs["values"]):
         return f"{len(ours.values)} points, there {len(theirs['values'])}"
+    largest = max((abs(v) for v in theirs["values"] if v is not None and math.isfinite(v)), default=0.0)
     for i, (mine, other) in enumerate(zip(ours.values.tolist(), theirs["values"], strict=True)):
-        if not (
-            math.isnan(mine)
-            if other is None
-            else math.isclose(mine, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-        ):
+        if not _close(mine, other, TOLERANCE * min(largest, 1.0)):
             return f"point {i} of {ours.name} is {mine}, there {other}"
     return None
+
+
+def _close(mine: float, other: float | None, most: float) -> bool:
+    """Whether two datapoints are the same, within TOLERANCE of their size or by `most`; NaN is no data there, too."""
+    if other is None or math.isnan(other):
+        return math.isnan(mine)
+    return math.isclose(mine, other, rel_tol=TOLERANCE, abs_tol=most)
