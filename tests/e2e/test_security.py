@@ -344,7 +344,7 @@ def test_lines_come_by_a_unix_socket_and_by_http(receiver: Receiver) -> None:
 @pytest.mark.parametrize(
     ("listener", "data"),
     [("mutual", b"tls.mutual 7 -1\n"), ("mutualpickle", pickled("tls.mutualpickle"))],
-    ids=["lines", "pickle"],  # of the bytes they would hold the time, and each worker's collection another one
+    ids=["lines", "pickle"],  # made of the bytes they would differ from one worker to the other: time passes
 )
 def test_with_a_client_ca_only_its_clients_send(
     receiver: Receiver, authority: Authority, tmp_path: Path, listener: str, data: bytes
