@@ -271,7 +271,7 @@ def test_several_aggregations_can_be_kept(tmp_path: Path, value: str, methods: t
         ("xFilesFactor = nan", "'nan' is no number from 0 to 1"),
         ("xFilesFactor = half", "'half' is no number from 0 to 1"),
         ("aggregationMethod = mean", "'mean' is no method; there are average, sum, last"),
-        ("aggregationMethod = p100", "'p100' is no method"),
+        ("aggregationMethod = p101", "'p101' is no method"),
         ("aggregationMethod = average,", "'' is no method"),
         ("aggregationMethod = average,max,avg", "each method once"),
         ("retentions = 1s:1h", "there are pattern, xFilesFactor, aggregationMethod"),
