@@ -84,9 +84,17 @@ def parse(text: str) -> Color:
 
 
 def cycle(palette: Sequence[Color], background: Color) -> Iterator[Color]:
-    """The palette's colours; when they are used up, again, paler each time, so that they can be told apart."""
-    rounds = 0
+    """The palette's colours, then others made of them: six times as many before one comes again.
+
+    Paler ones, darker ones (lighter ones on a dark background), then each mixed with one of its next three: always
+    paler would soon be none that can be seen.
+    """
+    far = NAMES["black"] if background.luminance > 0.18 else NAMES["white"]
     while True:
-        for color in palette:
-            yield color.mixed(background, (0.0, 0.35, 0.6)[min(rounds, 2)])
-        rounds += 1
+        yield from palette
+        yield from (color.mixed(background, 0.35) for color in palette)
+        yield from (color.mixed(far, 0.4) for color in palette)
+        for apart in (1, 2, 3):
+            yield from (
+                color.mixed(palette[(i + apart) % len(palette)], 0.5) for i, color in enumerate(palette)
+            )

@@ -113,7 +113,7 @@ def _size(step: int, seconds: float) -> int:
 
 
 def _single(one: Series, seconds: float, level: bool) -> Curve:
-    size = _size(one.step, seconds)
+    size = min(_size(one.step, seconds), len(one.values))
     values, times = _merged(one.values[None], [one.consolidation], one, size, level)
     spread = None
     if size > 1 and consolidation.canonical(one.consolidation) in _SPREAD:
@@ -137,8 +137,9 @@ def _merged(
 ) -> tuple[Values, Values]:
     """Rows of values with each `size` points merged, each row by its method, and the merged points' times.
 
-    Runs begin at multiples of their seconds, so that a picture of a moving window does not flicker. A run's time is
-    its begin if it is drawn as a level line, else its middle.
+    Runs begin at multiples of their seconds, so that a picture of a moving window does not flicker; a run is no
+    longer than the row, as it is filled up to its begin. Its time is its begin if it is drawn as a level line, else
+    its middle.
     """
     lead = grid.start // grid.step % size
     padded = np.pad(values, ((0, 0), (lead, 0)), constant_values=np.nan) if lead else values
@@ -175,7 +176,7 @@ def _stack(
             f"the stack has {points:,} points on one grid, at most {_GRID_MAX:,}: ask for less time"
         )
     block = picked.on_one_grid()
-    size = _size(block.step, seconds)
+    size = min(_size(block.step, seconds), block.values.shape[1])
     grid = _Grid(block.start, block.step, block.x_files_factor)
     values, times = _merged(block.values, block.consolidations, grid, size, level)
     sums = {False: np.zeros(len(times)), True: np.zeros(len(times))}

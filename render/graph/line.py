@@ -28,6 +28,7 @@ from render.series import SeriesList
 LEGEND_ENTRIES_MAX = 10  # more series have no legend unless it is asked for, as graphite-web has it
 _LEGEND_PART = 0.45  # of the height that a legend may take
 _AXIS_PX = 40  # about what a y axis takes
+_DOT_PX = 4.0  # of a point without neighbours, if there are few: one as thin as a line is overlooked
 
 
 def draw(series: SeriesList, options: Options, zone: tzinfo) -> Picture:
@@ -270,7 +271,7 @@ class _Drawing:
 
     def _group(self, curve: Curve, shapes: Sequence[Path]) -> Group:
         """Under the series' name; cut at the plot's edges only if it goes beyond them, as cutting takes time."""
-        plot, room = self.layout.plot, curve.width
+        plot, room = self.layout.plot, max(curve.width, _DOT_PX)
         wide = Box(plot.left - room, plot.top - room, plot.right + room, plot.bottom + room)
         kept = [shape for shape in shapes if shape.pieces]
         beyond = any(
@@ -299,7 +300,11 @@ class _Drawing:
         if curve.spread is not None:
             paths.append(Path(self._between(curve, *curve.spread), fill=_faded(curve, 0.22)))
         pieces = self._pieces(curve, curve.values)
-        paths.append(Path(pieces, curve.color, curve.width, curve.dash))
+        lines, dots = [p for p in pieces if len(p) > 1], [p for p in pieces if len(p) == 1]
+        paths.append(Path(lines, curve.color, curve.width, curve.dash))
+        if dots:
+            thick = min(_DOT_PX, self.layout.plot.width / len(dots) / 2)
+            paths.append(Path(dots, curve.color, max(curve.width, thick)))
         return paths
 
     def _area(self, curve: Curve) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ class Look:
     major: Color
     minor: Color
     lines: tuple[Color, ...]
+    asked: bool  # whether the request names the lines' colours
     font: Font
 
     @property
@@ -31,8 +33,8 @@ class Look:
         return self.foreground.mixed(self.background, 0.5)
 
     def colors(self) -> Iterator[Color]:
-        """Series by series; never ends."""
-        return cycle(self.lines, self.background)
+        """Series by series; never ends. Colours that were asked for come again as they are."""
+        return itertools.cycle(self.lines) if self.asked else cycle(self.lines, self.background)
 
 
 def look(options: Options) -> Look:
@@ -51,6 +53,7 @@ def look(options: Options) -> Look:
         options.major_grid_line_color or major,
         options.minor_grid_line_color or minor,
         lines,
+        options.color_list is not None,
         Font(options.font_size, FAMILIES[options.font_name], options.font_bold, options.font_italic),
     )
 

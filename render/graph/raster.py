@@ -1,7 +1,6 @@
 """SVG → PNG by resvg, which two packages bring. Neither looks for fonts outside of fonts/ nor reads other files.
 
-svg2png-py lets other threads run meanwhile, and loads the fonts once; resvg-py stands in for it on machines for which
-it is not built.
+svg2png-py lets other threads run meanwhile; the package resvg stands in for it on machines for which it is not built.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from render.graph.text import FONTS
 
 _SPEED = 3  # zlib's level: 6 takes twice as long for the same size
+_AS_IT_IS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # of rows: neither turned nor moved
 
 
 def png(svg: str) -> bytes:
@@ -24,17 +24,19 @@ def png(svg: str) -> bytes:
     try:
         import svg2png_py  # type: ignore[import-untyped]  # has a stub, but no marker
     except ImportError:
-        return png_by_resvg_py(svg)
+        return png_by_resvg(svg)
     pixels, width, height = svg2png_py.svg_to_rgba(svg, _fonts())
     return encode(np.frombuffer(pixels, np.uint8).reshape(height, width, 4))
 
 
-def png_by_resvg_py(svg: str) -> bytes:
+def png_by_resvg(svg: str) -> bytes:
     """The same; holds the interpreter's lock while it draws."""
-    import resvg_py
+    from resvg import render, usvg
 
-    files = [str(path) for path in sorted(FONTS.glob("*.ttf"))]
-    return resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True, font_files=files)
+    options = usvg.Options.default()  # no other thread may use it; it is made in a quarter of a millisecond
+    for path in sorted(FONTS.glob("*.ttf")):
+        options.load_font_file(str(path))
+    return bytes(render(usvg.Tree.from_str(svg, options), _AS_IT_IS))
 
 
 def encode(pixels: npt.NDArray[np.uint8]) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import tzinfo
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import click
 import numpy as np
@@ -24,13 +25,17 @@ Cells = npt.NDArray[np.int64]
 
 
 def plot(columns: Sequence[Column], zone: tzinfo, width: int, height: int) -> str:
-    """Lines of at most `width` characters, `height` of them with dots; "" if nothing is known."""
+    """Lines of at most `width` columns, `height` of them with dots; "" if nothing is known.
+
+    From the first point to the last, also of those that are missing: it is seen when data has ended.
+    """
     known = [{at: v for at, v in column.values.items() if v is not None} for column in columns]
     values = [value for one in known for value in one.values()]
     if not values:
         return ""
-    start, until = min(map(min, filter(None, known))), max(map(max, filter(None, known)))
-    axis = scale(min(values), max(values), Wish(labels_max=max(2, height // 3)))
+    times = [at for column in columns for at in column.values]
+    start, until = min(times), max(times)
+    axis = scale(min(values), max(values), Wish(labels_max=max(2, height // 2)))
     side = max(len(tick.label) for tick in axis.ticks) + 1
     across = max(1, width - side - 1)
     marks, owners = np.zeros((height, across), np.int64), np.full((height, across), -1)
@@ -40,9 +45,8 @@ def plot(columns: Sequence[Column], zone: tzinfo, width: int, height: int) -> st
         ):
             marks[y // _DOWN, x // _ACROSS] |= _BITS[y % _DOWN, x % _ACROSS]
             owners[y // _DOWN, x // _ACROSS] = i
-    labels = {
-        height - 1 - round(float(axis.place(np.array([v]))[0]) * (height - 1)): n for v, n in axis.ticks
-    }
+    levels = _levels(np.array([tick.value for tick in axis.ticks]), axis, height * _DOWN - 1) // _DOWN
+    labels = {int(row): tick.label for row, tick in zip(levels, axis.ticks, strict=True)}
     rows = [f"{labels.get(i, ''):>{side}}┤{_row(marks[i], owners[i])}" for i in range(height)]
     return "\n".join([*rows, *_foot((start, until), zone, side, across), *_legend(columns, width)])
 
@@ -54,9 +58,9 @@ def _dots(
     times = sorted(known)
     start, until = window
     xs = (np.array(times) - start) / (until - start) * right
-    ys = (1 - axis.place(np.array([known[at] for at in times]))) * bottom
+    ys = _levels(np.array([known[at] for at in times]), axis, bottom)
     gap = 1.5 * min((b - a for a, b in pairwise(times)), default=0)
-    yield from zip(xs.astype(int).tolist(), ys.round().astype(int).tolist(), strict=True)
+    yield from zip(xs.astype(int).tolist(), ys.tolist(), strict=True)
     for i, (before, after) in enumerate(pairwise(times)):
         if after - before > gap:  # what is missing is not drawn
             continue
@@ -64,6 +68,11 @@ def _dots(
         line_x = np.linspace(xs[i], xs[i + 1], count + 1).astype(int)
         line_y = np.linspace(ys[i], ys[i + 1], count + 1).round().astype(int)
         yield from zip(line_x.tolist(), line_y.tolist(), strict=True)
+
+
+def _levels(values: npt.NDArray[np.float64], axis: Scale, bottom: int) -> Cells:
+    """The dots' rows, so that a label stands where its value is drawn."""
+    return ((1 - axis.place(values)) * bottom).round().astype(np.int64)
 
 
 def _row(marks: Cells, owners: Cells) -> str:
@@ -94,6 +103,22 @@ def _foot(window: tuple[int, int], zone: tzinfo, side: int, across: int) -> list
 def _legend(columns: Sequence[Column], width: int) -> Iterator[str]:
     for i, column in enumerate(columns[:_NAMES_MAX]):
         name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in column.name)
-        yield _painted("━━ ", i) + (name if len(name) <= width - 3 else "…" + name[4 - width :])
+        yield _painted("━━ ", i) + _end(name, width - 3)
     if len(columns) > _NAMES_MAX:
         yield f"… and {len(columns) - _NAMES_MAX} more"
+
+
+def _end(name: str, room: int) -> str:
+    """As much of a name's end as has room: it tells more than the begin."""
+    if sum(map(_cells, name)) <= room:
+        return name
+    widths = accumulate(map(_cells, reversed(name)))
+    kept = sum(1 for wide in widths if wide < room)
+    return "…" + name[len(name) - kept :]
+
+
+def _cells(character: str) -> int:
+    """How many columns of a terminal a character takes."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

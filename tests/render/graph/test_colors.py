@@ -93,9 +93,20 @@ def test_lines_and_text_stand_out_from_their_background(name: str) -> None:
     assert template.major.contrast(template.background) < 3
 
 
-@given(st.integers(1, 30))
-def test_colours_come_again_paler_when_they_are_used_up(count: int) -> None:
-    palette = LIGHT.lines[:3]
-    colors = list(islice(cycle(palette, LIGHT.background), count))
-    assert colors[:3] == list(palette)[:count]
-    assert len(set(colors[:9])) == min(count, 9)
+@pytest.mark.parametrize("template", [LIGHT, DARK], ids=["light", "dark"])
+def test_forty_series_have_forty_colours_that_differ(template: Template) -> None:
+    colors = list(islice(cycle(template.lines, template.background), 40))
+    assert colors[:8] == list(template.lines)
+    assert min(difference(a, b, "all cones") for a, b in combinations(colors, 2)) > 0.025
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_each_of_forty_colours_is_seen_on_its_background(name: str) -> None:
+    template = TEMPLATES[name]
+    colors = islice(cycle(template.lines, template.background), 40)
+    assert min(color.contrast(template.background) for color in colors) > 1.8
+
+
+@given(st.lists(st.sampled_from(list(NAMES.values())), min_size=1, max_size=5), st.integers(1, 100))
+def test_any_palette_gives_as_many_colours_as_are_asked(palette: list[Color], count: int) -> None:
+    assert len(list(islice(cycle(palette, LIGHT.background), count))) == count

@@ -122,6 +122,11 @@ def line(picture: Picture, title: str = "s0") -> Path:
     return path
 
 
+def lengths(picture: Picture, title: str = "s0") -> list[int]:
+    """How many points each piece of a series' line has, the dots last."""
+    return [len(piece) for path in group(picture, title) if path.stroke is not None for piece in path.pieces]
+
+
 def texts(picture: Picture) -> list[str]:
     return [text.text for text in picture.texts()]
 
@@ -145,18 +150,26 @@ def test_a_staircase_is_level_for_the_whole_step() -> None:
 
 def test_missing_points_cut_a_line_and_a_single_point_is_a_dot() -> None:
     values = [1.0, 2.0, NAN, 3.0, NAN, NAN, 4.0, 5.0]
-    pieces = line(draw(one(values))).pieces
-    assert [len(piece) for piece in pieces] == [2, 1, 2]
+    assert lengths(draw(one(values))) == [2, 2, 1]
     assert 'stroke-linecap="round"' in draw_svg(one(values))
 
 
-@pytest.mark.parametrize(("limit", "lengths"), [("0", [2, 1, 2]), ("1", [3, 2]), ("inf", [5])])
+def test_a_few_dots_are_thicker_than_the_line_and_many_are_not() -> None:
+    single = [NAN] * 50 + [42.0] + [NAN] * 50
+    (dot,) = group(draw(one(single, dashed=5)), "s0")
+    assert (dot.width, dot.dash) == (4.0, 0.0)
+    (thick,) = group(draw(one(single, lineWidth=9.0)), "s0")
+    assert thick.width == 9.0
+    (dots,) = group(draw(one([1.0, NAN] * 200), **{**BARE, "width": "600"}), "s0")
+    assert (len(dots.pieces), dots.width) == (200, 1.5)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("0", [2, 2, 1]), ("1", [3, 2]), ("inf", [5])])
 def test_connected_lines_go_over_as_many_missing_points_as_the_limit_says(
-    limit: str, lengths: list[int]
+    limit: str, expected: list[int]
 ) -> None:
     values = [1.0, 2.0, NAN, 3.0, NAN, NAN, 4.0, 5.0]
-    path = line(draw(one(values), lineMode="connected", connectedLimit=limit))
-    assert [len(piece) for piece in path.pieces] == lengths
+    assert lengths(draw(one(values), lineMode="connected", connectedLimit=limit)) == expected
 
 
 def test_missing_points_are_drawn_as_zero_if_that_is_asked() -> None:
@@ -165,7 +178,16 @@ def test_missing_points_are_drawn_as_zero_if_that_is_asked() -> None:
 
 
 def test_infinity_is_no_point() -> None:
-    assert [len(piece) for piece in line(draw(one([1.0, float("inf"), 2.0, 3.0]))).pieces] == [1, 2]
+    assert lengths(draw(one([1.0, float("inf"), 2.0, 3.0]))) == [2, 1]
+
+
+def test_a_series_of_a_moment_in_a_window_of_ages_costs_no_more_than_its_points() -> None:
+    moments = [
+        block([[1.0] * 10], start=start, step=1, names=[name])
+        for start, name in ((0, "a"), (4 * 10**12, "b"))
+    ]
+    picture = draw(SeriesList(moments), width="16", minXStep="1000")
+    assert (sum(lengths(picture, "a")), sum(lengths(picture, "b"))) == (2, 2)
 
 
 def test_own_options_say_how_a_series_is_drawn() -> None:
@@ -180,6 +202,11 @@ def test_the_axis_options_hold_only_if_there_are_two_axes() -> None:
     left, right = line(draw(both, **given_)), line(draw(both, **given_), "s1")
     assert (left.stroke, left.width, left.dash) == (parse("red"), 5.0, 3.0)
     assert (right.stroke, right.width, right.dash) == (parse("blue"), 1.2, 0.0)
+
+
+def test_the_left_axis_limits_hold_only_if_there_are_two_axes() -> None:
+    given_ = {"yMinLeft": "-40", "yMaxLeft": "400", "yStepLeft": "100", "yLimitLeft": "500"}
+    assert draw_svg(one(wave()), **given_) == draw_svg(one(wave()))
 
 
 def test_a_second_axis_has_its_own_labels_on_the_right() -> None:
@@ -321,9 +348,9 @@ def test_the_background_is_the_first_thing() -> None:
 
 
 def test_a_logarithmic_axis_leaves_out_what_is_not_above_zero() -> None:
-    path = line(draw(one([1.0, 0.0, 10.0, 100.0]), **BARE, logBase="10"))
-    assert [len(piece) for piece in path.pieces] == [1, 2]
-    assert path.pieces[1][:, 1].tolist() == pytest.approx([50, 0])
+    path, dot = group(draw(one([1.0, 0.0, 10.0, 100.0]), **BARE, logBase="10"), "s0")
+    assert [piece[:, 1].tolist() for piece in path.pieces] == [pytest.approx([50, 0])]
+    assert [piece[:, 1].tolist() for piece in dot.pieces] == [[100]]
 
 
 def test_the_x_axis_is_the_zones() -> None:

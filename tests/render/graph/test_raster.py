@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from render.graph.raster import encode, png, png_by_resvg_py
+from render.graph.raster import encode, png, png_by_resvg
 from render.series import SeriesList
 from tests.render.graph.drawing import block, draw_svg, pixels, two_waves
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(4))
-DRAWERS = (png, png_by_resvg_py)
+DRAWERS = (png, png_by_resvg)
 
 
 @given(shapes.flatmap(lambda shape: arrays.arrays(np.uint8, shape)), st.booleans())

@@ -17,10 +17,12 @@ def test_the_table_of_widths_is_that_of_the_shipped_fonts() -> None:
     assert (FONTS / "advances.json").read_text() == table()
 
 
-def test_every_font_has_its_licence_beside_it() -> None:
+def test_every_font_has_its_licence_beside_it_and_is_noticed() -> None:
+    notice = (FONTS.parents[2] / "NOTICE").read_text()
     for path in FONTS.glob("*.ttf"):
         maker = "Roboto" if path.name.startswith("Roboto") else "DejaVu"
         assert (FONTS / f"LICENSE-{maker}.txt").is_file()
+        assert f"render/graph/fonts/LICENSE-{maker}.txt" in notice
 
 
 @given(texts, texts, fonts)
