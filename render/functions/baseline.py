@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from render.errors import ArgumentError
 from render.functions import aggregation
+from render.functions.arithmetic import ratio
 from render.functions.context import Context, Expression
 from render.functions.nodes import members
 from render.functions.registry import SERIES, Param, function
@@ -70,12 +71,11 @@ def baseline_aberration(
     usual = usual.keep(known & _worth_it(usual, max_absent_percent, min_average))
     now = current.pick([place[name] for name in usual.names])
 
-    def ratio(block: Block, to: Block) -> Block:
-        with np.errstate(all="ignore"):
-            values = np.where(to.values == 0, np.nan, block.values / to.values)
+    def compared(block: Block, to: Block) -> Block:
+        values = ratio(block.values, to.values)
         return block.with_(values).renamed([f"baselineAberration({name})" for name in block.names])
 
-    return SeriesList(ratio(a, b) for a, b in aggregation.pairs(now, usual))
+    return SeriesList(compared(a, b) for a, b in aggregation.pairs(now, usual))
 
 
 def _usual(

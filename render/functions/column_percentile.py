@@ -55,9 +55,8 @@ def _selected(values: Matrix, n: float, interpolate: bool) -> tuple[Row, Row, Ro
     )  # the same for the same rows; names in order have periods that steps may hit
     sample = np.sort(values[np.sort(dice.choice(rows, _SAMPLE, replace=False))], axis=0)
     drawn = np.count_nonzero(~np.isnan(sample), axis=0)
-    spread = (
-        4.0 * np.sqrt(drawn * (n / 100.0) * (1.0 - n / 100.0)) + 3.0
-    )  # deviations of a rank in the sample
+    # three deviations of a rank in the sample; a column that lies outside nevertheless is sorted whole
+    spread = 3.0 * np.sqrt(drawn * (n / 100.0) * (1.0 - n / 100.0)) + 3.0
     middle, every = drawn * (n / 100.0), np.arange(columns)
     first, last = np.floor(middle - spread).astype(np.intp), np.ceil(middle + spread).astype(np.intp)
     least = np.where(first < 0, -np.inf, sample[np.clip(first, 0, _SAMPLE - 1), every])

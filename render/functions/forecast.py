@@ -92,6 +92,8 @@ def forecast_bands(
     They are called forecastLower(…) and forecastUpper(…) and move apart the farther ahead they lie. With
     areaBetween() around they are an area. That datapoints resemble those before them is reckoned with; that
     the series may change its ways is not, so take the band for what is likely if all goes on as it did.
+    A series that wanders (a random walk) is no line: over a quarter of the history ahead, `linear` at 95 held only
+    73 to 82 percent of what came, `seasonal` some 5 more; take a wider band for such, as 99.
 
     Example: areaBetween(forecastBands(disk.a.used, "linear", "4h"))
     Example: forecastBands(servers.web1.cpu, "seasonal", "6h", "1h", 80)

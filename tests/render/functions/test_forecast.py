@@ -73,6 +73,17 @@ def test_of_what_comes_a_band_holds_as_much_as_it_says(method: str, what: dict[s
     assert 0.40 <= ((lower <= future) & (future <= upper)).mean() <= 0.62
 
 
+def test_of_what_wanders_a_line_holds_less_than_it_says_and_a_season_more_than_a_line() -> None:
+    source, future = futures(
+        8, days=8, season=False, alike=1.0
+    )  # two days ahead are a quarter of the history
+    inside = {}
+    for method in ("linear", "seasonal"):
+        lower, upper = bands(source, f"forecastBands(a.*,'{method}','8d')", NOW + _AHEAD * _STEP)
+        inside[method] = ((lower <= future) & (future <= upper)).mean()
+    assert 0.6 < inside["linear"] < inside["seasonal"] < 0.85
+
+
 @pytest.mark.parametrize("method", ["linear", "seasonal"])
 def test_a_band_is_about_the_forecast_and_widens_ahead_of_now(method: str) -> None:
     source, _ = futures(12, 3, alike=0.9)

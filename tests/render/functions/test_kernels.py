@@ -122,8 +122,31 @@ def quantile(inside: list[float], fraction: float) -> float:
 
 
 @cold
-@given(matrices(wild), windows, st.sampled_from([0.0, 0.5, 0.9, 1.0]))
+@given(matrices(wild), windows | st.integers(13, 40), st.sampled_from([0.0, 0.5, 0.9, 1.0]))
 def test_a_moving_quantile_is_that_of_each_window(values: Matrix, window: int, fraction: float) -> None:
+    quantiles_are_those_of_each_window(values, window, fraction)
+
+
+@pytest.mark.parametrize("window", [15, 16, 17, kernels.SWEPT_POINTS, kernels.SWEPT_POINTS + 1])
+@pytest.mark.parametrize("kind", ["noise", "walk", "level", "sawtooth", "gaps", "infinite"])
+def test_a_moving_quantile_is_so_whichever_way_the_window_is_kept(kind: str, window: int) -> None:
+    dice = np.random.default_rng(window)
+    values = dice.normal(size=(2, kernels.SWEPT_POINTS + 90))
+    if kind == "walk":
+        values = values.cumsum(axis=1)
+    elif kind == "level":
+        values = np.round(values / 2)
+    elif kind == "sawtooth":
+        values[:] = np.arange(values.shape[1]) % 7
+    elif kind == "gaps":
+        values[dice.random(values.shape) < 0.6] = NAN
+    elif kind == "infinite":
+        values[dice.random(values.shape) < 0.2] = math.inf
+        values[dice.random(values.shape) < 0.2] = -math.inf
+    quantiles_are_those_of_each_window(values, window, 0.5 if kind == "infinite" else 0.3)
+
+
+def quantiles_are_those_of_each_window(values: Matrix, window: int, fraction: float) -> None:
     out, known = np.empty_like(values), np.empty(values.shape, np.int64)
     kernels.moving_quantile(values, window, fraction, out, known)
     twin = each_window(values, window, lambda inside: quantile(inside, fraction))
