@@ -124,6 +124,33 @@ class Events:
                 counts[slot] = number
         return counts
 
+    def copy_to(self, folder: Path) -> None:
+        """Copy the file, if there is one, into another folder as it is at one moment, while others add events."""
+        if not self.path.exists():
+            return
+        try:
+            with (
+                closing(sqlite3.connect(self.path, timeout=_BUSY_S)) as live,
+                closing(sqlite3.connect(folder / FILE)) as copy,
+            ):
+                live.backup(copy)
+        except sqlite3.Error as error:
+            raise EventsFailed(str(self.path), str(error)) from error
+
+    def damage(self) -> str | None:
+        """What is wrong with the file; None = nothing, or there is none. The file is only read."""
+        if not self.path.exists():
+            return None
+        source = f"{self.path.absolute().as_uri()}?mode=ro"
+        try:
+            with closing(sqlite3.connect(source, uri=True, timeout=_BUSY_S)) as database:
+                found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
+                return None  # an event was being added when its process was killed: whoever adds next takes it back
+            return str(error)
+        return None if found == "ok" else found.splitlines()[-1]  # behind the name of the database
+
     @contextmanager
     def _open(self, *, writable: bool = False) -> Iterator[sqlite3.Connection]:
         """A connection; to an empty database where there is none yet that could be read."""

@@ -10,6 +10,7 @@ unclosed `[` or `{` literally; here it is an InvalidGlob that says the column, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
@@ -26,7 +27,13 @@ Program = npt.NDArray[np.int32]
 ALTERNATIVES_MAX = 10_000  # what braces may expand to; node for node, so {100}.{100} are 200
 ALTERNATIVES_BYTES_MAX = 1_000_000
 BRACES_DEPTH_MAX = 32
+_SPECIAL = re.compile(r"[*?\[{]")
 _SHOWN_MAX = 80  # characters of a pattern that an error shows
+
+
+def exactly(path: str) -> str:
+    """The glob of this path only. A tagged one is as it is: a glob with a `;` has no special characters."""
+    return path if ";" in path else _SPECIAL.sub(r"[\g<0>]", path)
 
 
 @dataclass(frozen=True, eq=False)

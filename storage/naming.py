@@ -1,7 +1,8 @@
 """What a metric name may be, and its canonical form; every way in (lines, pickles, imports) asks here.
 
 A name is UTF-8 of at most 4,096 bytes without white space or control characters; its nodes (between dots) are not
-empty. `name;tag=value;…` is a tagged series; its canonical form has the tags in order, the last of duplicates.
+empty. `name;tag=value;…` is a tagged series; its canonical form has the tags in order, the last of duplicates. The
+tag `name` is the metric's own name, as in carbon: one that is given goes, and so does a `~` before the metric.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ def fault(name: bytes) -> Fault:
 def canonical(name: str) -> str:
     """`name;b=2;a=1` → `name;a=1;b=2`; a plain name is its own. Raises InvalidName.
 
-    A tag is at least one character without `;!^=`, a value at least one without `;`, not beginning with `~`.
+    A tag is at least one character without `;!^=`, a value at least one without `;`, not beginning with `~`. As the
+    metric is the value of the tag `name`, `~name;name=x` is `name`.
     """
     if ";" not in name:
         return name
@@ -106,4 +108,8 @@ def canonical(name: str) -> str:
                 f"{pair!r} in {name!r} is no tag: tag=value, no ! or ^ in the tag, no ~ before the value"
             )
         tags[tag] = value
+    metric = metric.lstrip("~")
+    if not metric or metric[0] == ".":
+        raise InvalidName(f"the metric of {name!r} is no value of the tag name: none begins with ~")
+    tags.pop("name", None)
     return ";".join([metric, *(f"{tag}={tags[tag]}" for tag in sorted(tags))])

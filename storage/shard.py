@@ -46,6 +46,15 @@ class Window(NamedTuple):
     points: int
 
 
+class Grid(NamedTuple):
+    """What `fetch` gives of some series, told without reading."""
+
+    start: int  # epoch seconds of the first point
+    step: int
+    points: int  # of each series
+    series: int  # how many have this grid
+
+
 def choose_window(archives: tuple[Archive, ...], start: int, until: int, now: int) -> Window | None:
     """whisper's window: (start, until] on the finest archive that reaches back to start from `now`.
 

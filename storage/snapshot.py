@@ -4,7 +4,7 @@ Rings are written in place, so hard links would go on changing and a plain copy 
 its head to its place after the head was not yet copied and the place was no more. A snapshot is made such that it
 opens like a store after a power cut (see durable.py):
 
-    1  what was appended so far is synced
+    1  what was appended so far is synced, and the events are copied, as of one moment
     2  of each ring, fine before coarse, the heads' page, and with each lane its heads and stamps, in one slice a lane
     3  the places, each whole in one slice with the form that its stamp says then; one that by now holds another
        block than in step 2 counts as empty: the block was in a head then, or was past the archive
@@ -34,6 +34,7 @@ import numpy.typing as npt
 from storage.catalogue import Catalogue
 from storage.durable import encode_record
 from storage.errors import NotAStore
+from storage.events import Events
 from storage.format import (
     HEAD_WORDS,
     LANES_MAX,
@@ -80,13 +81,14 @@ def _block(stamp: int) -> int:
 
 
 def snapshot(store: Store, folder: Path, *, slice_bytes: int = _SLICE_BYTES) -> Job:
-    """Copy the store into a folder that is new or empty; raises NotAStore or OSError.
+    """Copy the store into a folder that is new or empty; raises NotAStore, EventsFailed or OSError.
 
     Until it is whole, the copy is called `folder.unfinished`; one that was stopped keeps that name.
     """
     folder = Path(os.path.abspath(folder))
     with _finished(folder) as unfinished:
         yield from synced(store, Progress(0, 0, "synced"))
+        yield from beside(lambda: Events(store.folder).copy_to(unfinished), Progress(0, 0, "events"))
         yield from _copy_rings(store, store.shards(), unfinished, slice_bytes)
         yield from beside(lambda: _copy_catalogue(store, unfinished), Progress(0, 0, "names"))
         known = _shards(unfinished)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from storage.retention import Archive
 from storage.schema import Schema
-from storage.shard import TOTALS, Window, choose_window
+from storage.shard import TOTALS, Grid, Window, choose_window
 
 Series = npt.NDArray[np.int32]
 Positions = npt.NDArray[np.intp]
@@ -58,13 +58,14 @@ class Piece(NamedTuple):
     until: int
 
 
-def count(store: Store, series: Series, start: int, until: int, now: int) -> int:
-    """How many datapoints `fetch` would give; reads none."""
-    total = 0
+def grids(store: Store, series: Series, start: int, until: int, now: int) -> list[Grid]:
+    """The grids of what `fetch` would give, in its order; reads nothing."""
+    counts: dict[tuple[Archive, ...], int] = {}
     for schema, at in store.by_schema(series):
-        grid = _grid(schema.retention.archives, start, until, now)
-        total += 0 if grid is None else grid.points * len(at)
-    return total
+        archives = schema.retention.archives
+        counts[archives] = counts.get(archives, 0) + len(at)
+    found = ((_grid(archives, start, until, now), count) for archives, count in counts.items())
+    return [Grid(grid.start, grid.step, grid.points, count) for grid, count in found if grid is not None]
 
 
 def fetch(

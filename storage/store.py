@@ -38,7 +38,7 @@ from storage.register import Bytes, Moved, Register
 from storage.ring import Floats, Integers, Ring
 from storage.rows import NOT_YET, blank_unborn, next_born
 from storage.schema import Decision, Rules, Schema
-from storage.shard import Shard, Window, choose_window
+from storage.shard import Grid, Shard, Window, choose_window
 
 _log = logging.getLogger(__name__)
 
@@ -197,6 +197,11 @@ class Store:
         self.catalogue.close()
         if self._lock is not None:
             os.close(self._lock)
+
+    def after_fork(self) -> None:
+        """In a process forked from a reader's: read names over a connection of its own, as SQLite demands."""
+        self._inherited = self.catalogue  # must neither be used here nor closed
+        self.catalogue = self._register.catalogue = Catalogue(self.folder, writable=False)
 
     def closed_clean(self) -> None:
         """Remember that all is synced: the next start need not ask whether the power was cut."""
@@ -761,14 +766,16 @@ class Store:
                 grids.setdefault(window._replace(archive=0), []).append(part)
         return [_gather(grid, parts, method) for grid, parts in grids.items()]
 
-    def count(self, series: Series, start: int, until: int, now: int) -> int:
-        """How many datapoints `fetch` would give; reads none."""
-        total = 0
+    def grids(self, series: Series, start: int, until: int, now: int) -> list[Grid]:
+        """The grids of what `fetch` would give, in its order; reads nothing."""
+        counts: dict[Window, int] = {}
         for number, at in _by_shard(series):
             archives = self.schema_of(number * SHARD_ROWS).retention.archives
             window = choose_window(archives, start, until, now)
-            total += 0 if window is None else window.points * len(at)
-        return total
+            if window is not None:
+                grid = window._replace(archive=0)
+                counts[grid] = counts.get(grid, 0) + len(at)
+        return [Grid(grid.start, grid.step, grid.points, count) for grid, count in counts.items()]
 
     def consolidations(self, series: Series) -> list[str]:
         """Each series' own aggregation."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from storage.events import FILE as EVENTS_FILE
 from storage.format import SHARD_ROWS
 from storage.register import Series
 from storage.shard import Shard
 from storage.store import Store
 
 NO_SERIES = "(no series)"  # the files of shards whose series are all gone
+EVENTS = "(events)"
 
 
 class Branch(NamedTuple):
@@ -23,7 +26,7 @@ class Branch(NamedTuple):
 def usage(store: Store, glob: str | None = None, depth: int | None = None) -> list[Branch]:
     """The branches of `depth` nodes, the largest first; None = one more than the glob's nodes.
 
-    Without a glob they sum up to the ring files. Tags do not count as nodes.
+    Without a glob they sum up to the ring files and the events. Tags do not count as nodes.
     """
     depth = depth or (0 if glob is None else glob.count(".") + 1) + 1
     names, series = _series(store, glob)
@@ -38,6 +41,9 @@ def usage(store: Store, glob: str | None = None, depth: int | None = None) -> li
     rest = sum(_on_disk(shard) for shard in store.shards() if int(shard.folder.name) not in each)
     if glob is None and rest:
         branches.append(Branch(NO_SERIES, 0, rest))
+    events = store.folder / EVENTS_FILE
+    if glob is None and events.exists():
+        branches.append(Branch(EVENTS, 0, _allocated(events)))
     return sorted(branches, key=lambda branch: (-branch.bytes, branch.path))
 
 
@@ -58,4 +64,8 @@ def _bytes_each(store: Store) -> dict[int, float]:
 
 
 def _on_disk(shard: Shard) -> int:
-    return sum(ring.path.stat().st_blocks * 512 for ring in shard.every_ring())
+    return sum(_allocated(ring.path) for ring in shard.every_ring())
+
+
+def _allocated(path: Path) -> int:
+    return path.stat().st_blocks * 512

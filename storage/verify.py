@@ -20,6 +20,7 @@ from storage import backup, codec, damage
 from storage.catalogue import Catalogue
 from storage.durable import last_record
 from storage.errors import CorruptRing, StorageError
+from storage.events import Events
 from storage.format import (
     HEAD_STAMP,
     HEAD_WORDS,
@@ -34,7 +35,7 @@ from storage.format import (
     WORD,
     Geometry,
 )
-from storage.jobs import Job, Part, Progress
+from storage.jobs import Job, Part, Progress, beside
 from storage.places import digest_of, packed_digest
 from storage.register import Register
 from storage.ring_file import RingFile
@@ -93,6 +94,7 @@ class Verification:
         for finding in self._names():
             self.report(finding)
         yield Progress(0, 0, "names")
+        yield from beside(self._events, Progress(0, 0, "events"))
         paths = list(self._ring_paths())
         self.total = sum(os.stat(path).st_blocks * 512 for path, _, _, _ in paths if path.exists())
         done = 0
@@ -141,6 +143,14 @@ class Verification:
                 yield Finding(
                     catalogue.path, 0, f"there is no shard {shard}", "what its names have is not found"
                 )
+
+    def _events(self) -> None:
+        events = Events(self.folder)
+        what = events.damage()
+        self.files += events.path.exists()
+        if what is not None:
+            lost = "lost: events; set the file aside, and new ones are kept in a new one"
+            self.report(Finding(events.path, 0, what, lost))
 
     def _ring_paths(self) -> Iterator[tuple[Path, int, Geometry | None, int]]:
         """(path, shard, geometry, rows) of each ring that there should be; geometry None: the header says it."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,68 @@ def test_a_question_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
         database.executemany("INSERT INTO event (at, what, tags, data) VALUES (?, ?, ?, ?)", rows)
     with pytest.raises(EventsFailed, match="interrupted"):
         Events(tmp_path, Limits(duration_s=-1.0)).find(Asked(0, 9, text="z"))
+
+
+# --- copies, and what is wrong with a file ---
+
+
+def half_added(events: Events) -> sqlite3.Connection:
+    """A connection that has written a part of what it is about to add."""
+    database = sqlite3.connect(events.path)
+    database.execute("PRAGMA cache_size = 1")  # so that what is not committed reaches the file
+    rows = [(i, "y" * 500) for i in range(200)]
+    database.executemany("INSERT INTO event (at, what, tags, data) VALUES (?, ?, '', '')", rows)
+    return database
+
+
+def test_a_copy_is_of_one_moment_and_waits_for_what_is_being_added(tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    events, copy = Events(tmp_path), Events(tmp_path / "copy")
+    whole = [events.add(Event(i, "whole", ("t",))) for i in range(20)]
+    with closing(half_added(events)) as database:
+        thread = threading.Thread(target=events.copy_to, args=(tmp_path / "copy",))
+        thread.start()
+        thread.join(0.1)
+        assert thread.is_alive()
+        database.rollback()
+    thread.join()
+    assert copy.find(Asked(0, 999))[0] == copy.find(Asked(0, 999, ["t"]))[0] == whole
+    assert copy.damage() is None
+    assert copy.add(Event(100, "after")).id == 21
+
+
+def test_where_there_are_no_events_nothing_is_copied(tmp_path: Path) -> None:
+    Events(tmp_path / "none").copy_to(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert Events(tmp_path).damage() is None
+
+
+def test_what_is_wrong_with_a_file_is_told_and_the_file_left_alone(tmp_path: Path) -> None:
+    events = Events(tmp_path)
+    for i in range(200):
+        events.add(Event(i, "x" * 500, ("t",)))
+    assert events.damage() is None
+    data = bytearray(events.path.read_bytes())
+    data[-8192:] = bytes(8192)
+    events.path.write_bytes(data)
+    assert "age 35: btreeInitPage() returns error code 11" in (events.damage() or "")
+    assert events.path.read_bytes() == data
+    events.path.write_bytes(b"no database" * 100)
+    assert events.damage() == "file is not a database"
+    with pytest.raises(EventsFailed, match="not a database"):
+        events.copy_to(tmp_path)
+
+
+def test_an_event_that_was_half_added_when_its_process_was_killed_is_no_damage(tmp_path: Path) -> None:
+    (tmp_path / "live").mkdir()
+    (tmp_path / "cut").mkdir()
+    live, cut = Events(tmp_path / "live"), Events(tmp_path / "cut")
+    live.add(Event(1, "whole"))
+    with closing(half_added(live)):
+        for path in live.path.parent.iterdir():
+            (cut.path.parent / path.name).write_bytes(path.read_bytes())
+    half = cut.path.read_bytes()
+    assert (cut.path.parent / f"{FILE}-journal").exists()
+    assert cut.damage() is None
+    assert cut.path.read_bytes() == half
+    assert [event.what for event in cut.find(Asked(0, 999))[0]] == ["whole"]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from storage import glob
 from storage.errors import InvalidGlob
-from storage.glob import compile_node, compile_path
+from storage.glob import compile_node, compile_path, exactly
+from storage.index import Index
 from storage.intern import Interned, lay
 
 CLASS = st.builds(
@@ -209,3 +210,20 @@ def test_a_hostile_pattern_takes_time_in_proportion_to_its_length(pattern: str) 
     before = time.process_time()
     assert not matcher.mask(names).any()
     assert time.process_time() - before < 1
+
+
+NAME = st.lists(st.text("ab-]}^!,{*?[", min_size=1, max_size=5), min_size=1, max_size=3).map(".".join)
+TAGGED = st.builds("{};t={}".format, NAME, st.text("ab*?[{", min_size=1, max_size=3))
+
+
+@given(st.sets(NAME | TAGGED, min_size=1, max_size=6))
+@example({"a*", "ab", "a[*]", "{a,b}*", "?", "**", "x"})
+@settings(deadline=None)
+def test_a_glob_of_exactly_one_path_finds_that_and_no_other(names: set[str]) -> None:
+    paths = sorted(names)
+    index = Index()
+    blob, starts, stops = lay([path.encode() for path in paths])
+    index.add_all(blob, starts, stops, np.arange(len(paths), dtype=np.int32))
+    for path in paths:
+        assert index.find_series(exactly(path))[0] == [path]
+    assert index.find_series(exactly("c" + paths[0]))[0] == []

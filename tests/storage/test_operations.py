@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from plumbago import main
 from storage.disk import SystemDisk
-from storage.errors import InvalidJob, NotAStore
+from storage.errors import EventsFailed, InvalidJob, NotAStore
+from storage.events import Asked, Event, Events
 from storage.format import LANE_ROWS, PACKED
 from storage.jobs import drive
 from storage.operations import OPERATIONS, Setting, find, start, trashed
@@ -23,8 +24,8 @@ from storage.readout import dump_lines, fetch_lines, moment
 from storage.schema import Rules
 from storage.snapshot import UNFINISHED, restore, snapshot
 from storage.store import Store
-from storage.usage import NO_SERIES, usage
-from storage.verify import verify
+from storage.usage import EVENTS, NO_SERIES, Branch, usage
+from storage.verify import Damaged, verify
 from tests.effort import tries
 
 NOW = 1_700_000_000
@@ -264,6 +265,44 @@ def test_a_snapshot_keeps_holes_and_restores_to_the_same_answers(tmp_path: Path)
         next(restore(tmp_path / "copy", tmp_path / "back"))
 
 
+def test_a_snapshot_has_the_events_and_brings_them_back(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    store.create(["a.b"])
+    events = Events(store.folder)
+    deployed = events.add(Event(NOW, "deployed", ("web",), '{"by":"x"}'))
+    job = snapshot(store, tmp_path / "copy")
+    while next(job).what != "bytes":
+        pass
+    events.add(Event(NOW, "later"))
+    drive(job, lambda progress: None)
+    drive(restore(tmp_path / "copy", tmp_path / "back"), lambda progress: None)
+    for folder in (tmp_path / "copy", tmp_path / "back"):
+        assert Events(folder).find(Asked(0, NOW, ["web"])) == ([deployed], False)
+        assert Events(folder).find(Asked(0, NOW)) == ([deployed], False)
+
+
+def test_a_snapshot_of_damaged_events_ends_before_anything_else_is_copied(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    store.create(["a.b"])
+    Events(store.folder).path.write_bytes(b"no database" * 100)
+    with pytest.raises(EventsFailed, match=r"events\.sqlite: file is not a database"):
+        drive(snapshot(store, tmp_path / "copy"), lambda progress: None)
+    assert not list(tmp_path.rglob(f"*{UNFINISHED}/shards"))
+
+
+def test_verify_knows_the_events_and_names_what_is_wrong_with_them(tmp_path: Path) -> None:
+    Store(tmp_path, durable=True).close()
+    Events(tmp_path).add(Event(NOW, "deployed"))
+    assert "1 files" in drive(verify(tmp_path, NOW, pytest.fail), lambda progress: None)[0]
+    Events(tmp_path).path.write_bytes(b"no database" * 100)
+    told: list[str] = []
+    with pytest.raises(Damaged, match="1 findings"):
+        drive(verify(tmp_path, NOW, told.append), lambda progress: None)
+    assert told[0].endswith(
+        "not a database; lost: events; set the file aside, and new ones are kept in a new one"
+    )
+
+
 def on_disk(folder: Path) -> int:
     return int(subprocess.run(["du", "-s", "-B1", folder], capture_output=True, text=True).stdout.split()[0])
 
@@ -348,6 +387,16 @@ def test_what_branches_take_sums_up_to_the_files(
     assert sum(branch.bytes for branch in below) == pytest.approx(hosts[0].bytes)
     assert sum(branch.series for branch in below) == hosts[0].series == LANE_ROWS + 9
     store.close()
+
+
+def test_events_take_space_too(tmp_path: Path) -> None:
+    store = filled(tmp_path / "data")
+    before = usage(store)
+    events = Events(store.folder)
+    events.add(Event(NOW, "deployed"))
+    size = events.path.stat().st_blocks * 512
+    assert set(usage(store)) == {*before, Branch(EVENTS, 0, size)}
+    assert EVENTS not in {branch.path for branch in usage(store, "hosts")}
 
 
 def test_files_without_series_count_too(tmp_path: Path) -> None:

@@ -112,7 +112,9 @@ def test_datapoints_are_counted_without_reading(tmp_path: Path, window: tuple[in
     put(store, {"hosts.a.cpu": (NOW, 1.0), "x.count": (NOW, 2.0), "x.gauge": (NOW, 3.0)})
     _, series = store.find_series("*.{a.cpu,count,gauge}")
     fetched = store.fetch(series, *window, NOW)
-    assert store.count(series, *window, NOW) == sum(part.values.size for part in fetched)
+    assert store.grids(series, *window, NOW) == [
+        (part.start, part.step, part.values.shape[1], len(part.values)) for part in fetched
+    ]
 
 
 def test_names_that_came_one_by_one_are_joined_at_the_next_start(tmp_path: Path) -> None:
