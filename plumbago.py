@@ -41,7 +41,7 @@ from carbon.cli import (
 from carbon.config import TABLES, Kind
 from carbon.settings import load
 from carbon.sockets import address, bind, listeners, open_all, warnings
-from render.cli import HTTP_PORT
+from render.cli import HTTP_PORT, RENDER_WORKERS
 from render.config import TABLES as RENDER_TABLES
 from storage.cli import CONFIG, DATA, is_store, one_line_errors
 
@@ -218,11 +218,12 @@ def settings(path: Path) -> dict[str, Any]:
 @MIGRATE
 @PACK_AFTER
 @RECEIVERS
+@RENDER_WORKERS
 @one_line_errors
 def serve(
     data: Path, config: Path | None, host: str, line_port: int, pickle_port: int | None, admin_port: int | None,
     http_port: int, collect_host: bool, sync: float, min_free: int, buffer: int, migrate: str,
-    pack_after: int | None, receivers: int,
+    pack_after: int | None, receivers: int, render_workers: int,
 ) -> None:  # fmt: skip
     """Take metrics in and answer queries: receiver and renderer, supervised."""
     loaded = load(config)
@@ -245,7 +246,7 @@ def serve(
     children = [
         Child("receiver", receive, own, makes_store=not is_store(data)),
         *(Child(f"reader {i}", ["read", *common, "--host", host], shared) for i in range(1, receivers + 1)),
-        Child("renderer", ["render", *common], {"http": http}),
+        Child("renderer", ["render", *common, "--render-workers", str(render_workers)], {"http": http}),
     ]
     addresses = " ".join(f"{name}={address(at)}" for name, at in {**sockets, "http": http}.items())
     ready = f"plumbago ready {addresses} data={data}"

@@ -32,6 +32,30 @@ HTTP_PORT = click.option(
     help="The Graphite HTTP API; 0 = any free port.",
 )
 
+_AUTO = -1
+_WORKERS_MAX = 256
+
+
+class _Count(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """A number of processes, or `auto`."""
+
+    name = "number"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        if value == "auto":
+            return _AUTO
+        return click.IntRange(_AUTO, _WORKERS_MAX).convert(value, parameter, context)
+
+
+RENDER_WORKERS = click.option(
+    "--render-workers",
+    type=_Count(),
+    default="auto",
+    show_default="one a processor, at most 4",
+    envvar="PLUMBAGO_RENDER_WORKERS",
+    help="Processes that answer heavy queries, so that light ones need not wait; 0 = none.",
+)
+
 
 def _one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
     """What storage and render raise on purpose is one line on stderr and exit status 1."""
@@ -57,6 +81,7 @@ def _one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
     "--host", default="127.0.0.1", show_default=True, envvar="PLUMBAGO_HOST", help="Address to listen on."
 )
 @HTTP_PORT
+@RENDER_WORKERS
 @click.option("--fd", "handed", hidden=True)  # http=N: a socket made by the process that started this one
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--number", type=int, default=1, hidden=True)  # of several that share a socket
@@ -66,6 +91,7 @@ def render_command(
     config: Path | None,
     host: str,
     http_port: int,
+    render_workers: int,
     handed: str | None,
     ready_fd: int | None,
     number: int,
@@ -80,6 +106,7 @@ def render_command(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     from render import settings
     from render.access import Door, is_loopback, warning
+    from render.deleting import Deleter
     from render.server import serve
     from render.tokens import Tokens
     from storage.schema import Rules
@@ -99,11 +126,26 @@ def render_command(
             os.close(ready_fd)
 
     store = Store(data, Rules.load(config), writable=False)
-    serve(store, listening, bounds=loaded.http, door=door, extras=extras, on_ready=ready)
+    serve(
+        store,
+        listening,
+        limits=loaded.query,
+        bounds=loaded.http,
+        door=door,
+        extras=extras,
+        delete=Deleter(data, config),
+        worker_count=_count(render_workers),
+        own_fds=() if ready_fd is None else (ready_fd,),
+        on_ready=ready,
+    )
     logging.shutdown()
     sys.stdout.flush()
     # Threads may still be in a kernel (they only read), and the interpreter would take its code away under them.
     os._exit(0)
+
+
+def _count(workers: int) -> int:
+    return min(4, len(os.sched_getaffinity(0))) if workers == _AUTO else workers
 
 
 def _load_extras(config: Path | None) -> Extras:

@@ -13,32 +13,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from render.macros import NO_MACROS, Macros
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one request may cost. What one target may cost before anything is read is the parser's own."""
-
-    targets_max: int = 100  # a request; graphite-web: none
-    # a request, each pattern once a window. carbonapi: 1,000; VictoriaMetrics: 300,000; graphite-web: none
-    series_max: int = 300_000
-    # held at once for a request, 8 bytes each. Prometheus: 50 M; graphite-web: none
-    points_max: int = 100_000_000
-    # read for a request, an aggregate's one part after another. VictoriaMetrics: 1,000 M
-    points_read_max: int = 1_000_000_000
-    # seconds, with the earlier data that functions ask for; as far as a retention may reach
-    span_s_max: int = 100 * 366 * 86_400
-    name_chars_max: int = 50_000_000  # of all names of one series list; functions put names into names
-    duration_s: float = (
-        30.0  # until a request is given up. VictoriaMetrics: 30; carbonapi: 60; Prometheus: 120
-    )
-
-
-DEFAULT_LIMITS = Limits()
-
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 _MODULES_MAX = 64
@@ -221,6 +198,57 @@ def _setting(read: Callable[[object], object], words: str) -> dict[str, object]:
     return {"read": read, "words": words}
 
 
+class Light(NamedTuple):
+    """What a request may cost that is answered beside others; one that costs more is for a worker."""
+
+    points: int = 500_000  # read: their JSON takes some 30 ms
+    seconds: float = 0.25  # until a worker begins anew
+
+
+@dataclass(frozen=True)
+class Limits:
+    """[query]: what one request may cost. What a target may cost before anything is read is the parser's own."""
+
+    targets_max: int = field(  # graphite-web: none
+        default=100, metadata=_setting(_whole(1, 100_000), "targets of a request")
+    )
+    series_max: int = field(  # carbonapi: 1,000; VictoriaMetrics: 300,000; graphite-web: none
+        default=300_000,
+        metadata=_setting(_whole(1, 1 << 31), "series that a request reads, each pattern once a window"),
+    )
+    points_max: int = field(  # Prometheus: 50 M; graphite-web: none
+        default=100_000_000,
+        metadata=_setting(
+            _whole(1000, 1 << 40), "datapoints that a request holds in memory at once, 8 bytes each"
+        ),
+    )
+    points_read_max: int = field(  # VictoriaMetrics: 1,000 M
+        default=1_000_000_000,
+        metadata=_setting(
+            _whole(1000, 1 << 40), "datapoints that a request reads, an aggregate's one part after another"
+        ),
+    )
+    span_s_max: int = field(  # as far as a retention may reach
+        default=100 * 366 * 86_400,
+        metadata=_setting(
+            _whole(60, 1 << 34), "seconds that a window is long, with the earlier data that functions ask for"
+        ),
+    )
+    name_chars_max: int = field(  # functions put names into names
+        default=50_000_000,
+        metadata=_setting(_whole(1000, 1 << 40), "characters of all names of one series list"),
+    )
+    duration_s: float = field(  # VictoriaMetrics: 30; carbonapi: 60; Prometheus: 120
+        default=30.0, metadata=_setting(_idle, "seconds until a request is given up")
+    )
+    light: Light | None = (
+        None  # no setting: the server asks for less than all to see whether a request is light
+    )
+
+
+DEFAULT_LIMITS = Limits()
+
+
 @dataclass(frozen=True)
 class Http:
     """[http]: what the HTTP server takes on. A request's line and headers have 16 KiB, which is Twisted's own bound."""
@@ -240,6 +268,14 @@ class Http:
     )
     waiting_max: int = field(
         default=64, metadata=_setting(_whole(0, 100_000), "requests that wait for that; more are told 429")
+    )
+    heavy_waiting_max: int = field(
+        default=16,
+        metadata=_setting(_whole(0, 10_000), "heavy requests that wait for a worker; more are told 429"),
+    )
+    light_points: int = field(
+        default=Light().points,
+        metadata=_setting(_whole(0, 1 << 40), "datapoints from which on a request is heavy, and a worker's"),
     )
     connections_max: int = field(  # Prometheus: 512
         default=5_000, metadata=_setting(_whole(1, 100_000), "connections of a process at once")
@@ -265,6 +301,10 @@ class Http:
             yield "tls-key", "tls-certificate and tls-key go together"
         elif self.tls_client_ca is not None and self.tls_certificate is None:
             yield "tls-client-ca", "needs tls-certificate and tls-key"
+
+    @property
+    def light(self) -> Light:
+        return Light(self.light_points)
 
 
 DEFAULT_HTTP = Http()
@@ -372,11 +412,12 @@ class Settings:
     """All tables of plumbago.toml that are the renderer's."""
 
     http: Http = DEFAULT_HTTP
+    query: Limits = DEFAULT_LIMITS
     access: Access = DEFAULT_ACCESS
     functions: Functions = field(default_factory=Functions)
     lookup: Lookup = field(default_factory=Lookup)
 
 
 TABLES: Mapping[str, type[Any]] = MappingProxyType(
-    {"http": Http, "access": Access, "functions": Functions, "lookup": Lookup}
+    {"http": Http, "query": Limits, "access": Access, "functions": Functions, "lookup": Lookup}
 )

@@ -12,6 +12,7 @@ RenderError
 ├── TooMuch          the query costs more than the limits allow (413), with the numbers
 ├── Unavailable      another server that a function asks gives no answer (503)
 ├── Deadline         the query has taken longer than the limits allow (503)
+├── TooHeavy         a worker has to answer the query; nobody is told
 └── Cancelled        nobody waits for the answer any more (499, which nobody reads)
 """
 
@@ -125,6 +126,15 @@ class Deadline(RenderError):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the query takes longer than {seconds:g} s; narrow the pattern or the window")
         self.seconds = seconds
+
+
+class TooHeavy(RenderError):
+    """No error of anybody's: a worker is to answer. Only where there is none is it told."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("the query is too heavy to be answered beside others")
 
 
 class Cancelled(RenderError):

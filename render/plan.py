@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from render.config import DEFAULT_LIMITS, Limits
-from render.errors import ArgumentError, TargetError, TooMuch, UnknownFunction
+from render.errors import ArgumentError, RenderError, TargetError, TooMuch, UnknownFunction
 from render.explain import Trace
 from render.extras import NO_EXTRAS, Extras
 from render.functions import REGISTRY
@@ -64,8 +64,7 @@ def render(
     context = Context(
         start, until, now, zone, x_files_factor, variables, request, extras=extras, stitched=stitched
     )
-    patterns = [pattern for node in nodes for pattern in _patterns(node)]
-    request.admit(patterns, context.reading, now)
+    _admit(nodes, context)
     return [evaluate(node, context) for node in nodes]
 
 
@@ -124,6 +123,13 @@ class Context:
         if isinstance(node, Pattern) or pattern is not None:
             return there.fetch(node.text)
         return there._shared(node)
+
+    def step_of(self, node: Node) -> int:
+        """The longest step of a tree's series, 1 if there are none; a pattern is not read for that."""
+        pattern = self.pattern_of(node)
+        if pattern is None:
+            return max((block.step for block in self.evaluate(node).blocks), default=1)
+        return max((grid.step for grid in self.request.grids(pattern, self.reading, self.now)), default=1)
 
     def pattern_of(self, node: Node) -> str | None:
         """The pattern that a node is, seriesByTag() too, which the store is asked for then; None = none."""
@@ -205,17 +211,24 @@ def _made(function: Function, call: Call, context: Context) -> SeriesList:
         return function.run(context)
     first, *others = function.params
     rest = [_argument(function, param, bound[param.name], context) for param in others]
-    widened, names = context, {param.name: value for param, value in zip(others, rest, strict=True)}
-    if function.earlier is not None:
-        widened = _widened(function.earlier, names, bound[first.name], context)
-    if function.asks_for is not None:
-        widened = replace(widened, method=canonical(function.asks_for(names)))
-    made = None
+    names = {param.name: value for param, value in zip(others, rest, strict=True)}
+    widened, made = _asking(function, names, bound[first.name], context), None
     if function.fold is not None and (fold := function.fold(names)) is not None:
         made = _folded(fold, bound[first.name], widened)
     if made is None:
         made = function.run(context, _argument(function, first, bound[first.name], widened), *rest)
     return context.request.check_names(function.name, made)
+
+
+def _asking(
+    function: Function, arguments: dict[str, Any], nodes: Sequence[Node], context: Context
+) -> Context:
+    """The context in which a function's first argument is evaluated."""
+    if function.earlier is not None:
+        context = _widened(function.earlier, arguments, nodes, context)
+    if function.asks_for is not None:
+        context = replace(context, method=canonical(function.asks_for(arguments)))
+    return context
 
 
 def _folded(fold: Fold, nodes: Sequence[Node], context: Context) -> SeriesList | None:
@@ -252,20 +265,19 @@ def _expressions(call: Call, context: Context) -> Sequence[str]:
 def _widened(
     earlier: Callable[[dict[str, Any], int], int],
     arguments: dict[str, Any],
-    nodes: list[Node],
+    nodes: Sequence[Node],
     context: Context,
 ) -> Context:
     """The context over the window that begins earlier by as much as the function wants.
 
-    That may depend on the step ("5 points"), which only reading the ordinary window tells: so ask for two
-    steps first, and read only if the answers differ.
+    That may depend on the step ("5 points"): the ordinary window's, which of a call only evaluating it tells.
     """
-    seconds = earlier(arguments, 1)
-    if seconds != earlier(arguments, 86_413):
-        lists = [context.evaluate(node) for node in nodes]
-        step = max((block.step for one in lists for block in one.blocks), default=1)
-        seconds = earlier(arguments, step)
-    return context.over(context.start - seconds, None)
+    step = max(map(context.step_of, nodes), default=1) if _depends_on_step(earlier, arguments) else 1
+    return context.over(context.start - earlier(arguments, step), None)
+
+
+def _depends_on_step(earlier: Callable[[dict[str, Any], int], int], arguments: dict[str, Any]) -> bool:
+    return earlier(arguments, 1) != earlier(arguments, 86_413)
 
 
 def _argument(function: Function, param: Param, nodes: list[Node], context: Context) -> Any:
@@ -324,6 +336,59 @@ def _bind(function: Function, args: Sequence[T], kwargs: Mapping[str, T]) -> dic
         if param.required and not bound[param.name]:
             raise ArgumentError(function.name, param.name, f"is missing: {signature}")
     return bound
+
+
+def _admit(nodes: Sequence[Node], context: Context) -> None:
+    """Tell the request what will be read, so far as that is known: of a pattern of which nothing is, its window."""
+    asked = [one for node in nodes for one in _foreseen(node, context)]
+    for one in asked:
+        context.request.foresee(*one)
+    known = {pattern for pattern, _ in asked}
+    rest = (pattern for node in nodes for pattern in _patterns(node) if pattern not in known)
+    context.request.admit([*asked, *((pattern, context.reading) for pattern in rest)], context.now)
+
+
+def _foreseen(node: Node, context: Context) -> list[tuple[str, Reading]]:
+    """What will be fetched for a tree; of one with a fault nothing, it is told when that is evaluated."""
+    try:
+        return list(_readings(node, context))
+    except RenderError:
+        return []
+
+
+def _readings(node: Node, context: Context) -> Iterator[tuple[str, Reading]]:
+    """The patterns of a tree as they will be read, but for what only evaluating tells: what lazy functions ask for, and
+    how much earlier so many points of a call's outcome are. Reads nothing.
+    """
+    pattern = context.pattern_of(node)
+    if pattern is not None:
+        yield pattern, context.reading
+    if pattern is not None or not isinstance(node, Call):
+        return
+    function = _function(node.function)
+    if function.lazy or not function.params:
+        return
+    bound = _bind(function, node.args, dict(node.kwargs))
+    first, *others = function.params
+    inner = [(one, context) for param in others for one in bound[param.name]]
+    if (there := _first_in(function, bound, context)) is not None:
+        inner += [(one, there) for one in bound[first.name]]
+    for one, where in inner:
+        yield from _readings(one, where)
+
+
+def _first_in(function: Function, bound: Mapping[str, Sequence[Node]], context: Context) -> Context | None:
+    """The context that a function's first argument will be evaluated in before any other; None = who knows."""
+    first, *others = function.params
+    if function.earlier is None and function.asks_for is None:
+        return context
+    if not all(isinstance(node, Constant) for param in others for node in bound[param.name]):
+        return None
+    arguments = {param.name: _argument(function, param, list(bound[param.name]), context) for param in others}
+    calls = any(context.pattern_of(node) is None for node in bound[first.name])
+    if function.earlier is not None and calls and _depends_on_step(function.earlier, arguments):
+        return context
+    return _asking(function, arguments, bound[first.name], context)
 
 
 def _patterns(node: Node) -> Iterator[str]:

@@ -1,13 +1,17 @@
 """What a request reads of the store: patterns resolved once, datapoints counted before they are read, each read once.
 
+Where windows of a pattern lie within each other and the store answers them from the same archives, the widest is read
+and the others are cut out of it.
+
 Two bounds hold for datapoints: how many are *read*, which takes time, and how many are *held* at once, which takes
 memory. An aggregate over many series is folded part by part, so that it holds a part only.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -16,11 +20,12 @@ import numpy.typing as npt
 
 from render.conditions import read_conditions
 from render.config import Limits
-from render.errors import Cancelled, Deadline, TargetError, TooMuch
+from render.errors import Cancelled, Deadline, TargetError, TooHeavy, TooMuch
 from render.explain import Step, Trace
 from render.series import Block, Matrix, SeriesList, Tags
 from storage.errors import InvalidGlob
 from storage.events import Asked
+from storage.shard import Grid
 from storage.tags import Condition
 
 T = TypeVar("T")
@@ -55,8 +60,13 @@ class Source(Protocol):
         """The paths whose tags fulfil all conditions, sorted, and their series."""
         ...
 
-    def count(self, series: SeriesIds, start: int, until: int, now: int, *, stitched: bool = False) -> int:
-        """How many datapoints `fetch` would give; reads none."""
+    def grids(
+        self, series: SeriesIds, start: int, until: int, now: int, *, stitched: bool = False
+    ) -> Sequence[Grid]:
+        """The grids of what `fetch` would give, in its order; reads nothing.
+
+        An earlier start may be answered from other archives, but then with a longer step.
+        """
         ...
 
     def fetch(
@@ -135,9 +145,12 @@ class Request:
         """`cancelled`: whether nobody waits for the answer any more. `trace` is told what is done."""
         self.source, self.limits, self.shared, self.trace = source, limits, shared, trace
         self._clock, self._deadline = clock, clock() + limits.duration_s
+        self._light_until = math.inf if limits.light is None else clock() + limits.light.seconds
         self._cancelled = cancelled
         self._found: dict[str, Found] = {}
         self._fetched: dict[tuple[str, Reading], SeriesList] = {}
+        self._grids: dict[tuple[str, Reading], Sequence[Grid]] = {}
+        self._readings: dict[str, set[Reading]] = {}  # of each pattern: those foreseen, and those done
         self.evaluated: dict[tuple[Key, Reading], SeriesList] = {}
         self.stacks: dict[str, SeriesList] = {}
         self.series = 0
@@ -145,9 +158,15 @@ class Request:
         self.read = 0  # datapoints
 
     def check(self) -> None:
-        """Raises Deadline or Cancelled when it is time to give up. Called between steps; long loops call it too."""
-        if self._clock() > self._deadline:
+        """Raises Deadline or Cancelled when it is time to give up, TooHeavy when it is for a worker to go on.
+
+        Called between steps; long loops call it too.
+        """
+        now = self._clock()
+        if now > self._deadline:
             raise Deadline(self.limits.duration_s)
+        if now > self._light_until:
+            raise TooHeavy
         if self._cancelled():
             raise Cancelled
 
@@ -192,35 +211,89 @@ class Request:
 
     # --- datapoints ---
 
-    def admit(self, patterns: Sequence[str], reading: Reading, now: int) -> None:
-        """Raises TooMuch, before anything is read, if all that these patterns name would be too much."""
+    def foresee(self, pattern: str, reading: Reading) -> None:
+        """Take note of what will be fetched, so that what lies within it is cut out of it."""
+        self._readings.setdefault(pattern, set()).add(reading)
+
+    def admit(self, asked: Iterable[tuple[str, Reading]], now: int) -> None:
+        """Raises TooMuch, before anything is read, if all this would be too much; TooHeavy if it is not light."""
         series = points = 0
-        for pattern in dict.fromkeys(patterns):
+        for pattern, reading in dict.fromkeys(
+            (one, self._widest(one, reading, now)) for one, reading in asked
+        ):
             found = self.find(pattern)
             self._check_series(pattern, len(found.series), series)
             series += len(found.series)
-            cost = self._cost(found, reading, now)
+            cost = self._cost(pattern, reading, now)
             self._check_points(pattern, found, cost, points, self.limits.points_read_max)
             points += cost
+        if self.limits.light is not None and points > self.limits.light.points:
+            raise TooHeavy
 
     def fetch(self, pattern: str, reading: Reading, now: int, x_files_factor: float) -> SeriesList:
         """The series of a pattern in a window. Raises TooMuch before reading what the limits do not allow."""
         fetched = self._fetched.get((pattern, reading))
         if fetched is None:
-            found = self.find(pattern)
-            self._check_series(pattern, len(found.series), self.series)
-            cost = self._cost(found, reading, now)
-            self._check_points(pattern, found, cost, self.held, self.limits.points_max)
-            fetched = self._read(pattern, found, reading, now, x_files_factor, cost)
+            cost, wide = self._cost(pattern, reading, now), self._widest(pattern, reading, now)
+            if wide != reading and self._can_hold(pattern, wide, now, beside=cost):
+                whole = self.fetch(pattern, wide, now, x_files_factor)
+                fetched = _cut(whole, self.grids(pattern, reading, now))
+            else:
+                found = self.find(pattern)
+                self._check_series(pattern, len(found.series), self.series)
+                self._check_points(pattern, found, cost, self.held, self.limits.points_max)
+                fetched = self._read(pattern, found, reading, now, x_files_factor, cost)
+                self.series += len(found.series)
+                self.foresee(pattern, reading)
             self._fetched[pattern, reading] = fetched
             self.held += cost
-            self.series += len(found.series)
         return fetched
+
+    def grids(self, pattern: str, reading: Reading, now: int) -> Sequence[Grid]:
+        """The grids of the blocks that `fetch` gives."""
+        grids = self._grids.get((pattern, reading))
+        if grids is None:
+            grids = self._grids[pattern, reading] = self._grids_of(self.find(pattern), reading, now)
+        return grids
+
+    def _grids_of(self, found: Found, reading: Reading, now: int) -> Sequence[Grid]:
+        if not len(found.series):
+            return ()
+        counts: dict[tuple[int, int, int], int] = {}
+        for *grid, count in self.source.grids(found.series, *reading.window, now, stitched=reading.stitched):
+            start, step, points = grid
+            counts[start, step, points] = counts.get((start, step, points), 0) + count
+        return [Grid(*grid, count) for grid, count in counts.items() if count]
+
+    def _widest(self, pattern: str, reading: Reading, now: int) -> Reading:
+        """What of a pattern to read instead, as what is asked for lies within it; the same if there is nothing.
+
+        What is stitched is read by itself: where its archives meet depends on the window.
+        """
+        if reading.stitched:
+            return reading
+        start, until = reading.window
+        around = [
+            other
+            for other in self._readings.get(pattern, ())
+            if other.window.start <= start
+            and until <= other.window.until
+            and other._replace(window=reading.window) == reading
+        ]
+        if around:
+            grids = self.grids(pattern, reading, now)
+            around = [other for other in around if _lie_within(grids, self.grids(pattern, other, now))]
+        return min(around, key=lambda other: (other.window.start, -other.window.until), default=reading)
+
+    def _can_hold(self, pattern: str, reading: Reading, now: int, *, beside: int) -> bool:
+        """Whether a reading is held already or may be, with so many datapoints more."""
+        more = 0 if (pattern, reading) in self._fetched else self._cost(pattern, reading, now)
+        return self.held + more + beside <= self.limits.points_max
 
     def fetch_part(self, part: Part, reading: Reading, now: int, x_files_factor: float) -> SeriesList:
         """Some of a pattern's series; they are not kept."""
         found = self.find(part.pattern).part(part.series)
-        cost = self._cost(found, reading, now)
+        cost = _points(self._grids_of(found, reading, now))
         return self._read(part.pattern, found, reading, now, x_files_factor, cost)
 
     def parts(self, pattern: str, reading: Reading, now: int) -> Iterator[Part]:
@@ -228,9 +301,11 @@ class Request:
         are few, or stand in the targets more than once and are better read once.
         """
         found = self.find(pattern)
-        cost = self._cost(found, reading, now)
-        fits = self.held + cost <= self.limits.points_max
-        if cost < FOLDED_POINTS or (fits and (pattern in self.shared or (pattern, reading) in self._fetched)):
+        cost = self._cost(pattern, reading, now)
+        if cost < FOLDED_POINTS:
+            return
+        is_read = (pattern, self._widest(pattern, reading, now)) in self._fetched
+        if self.held + cost <= self.limits.points_max and (pattern in self.shared or is_read):
             return
         self._check_series(pattern, len(found.series), self.series)
         self._check_points(pattern, found, cost, self.read, self.limits.points_read_max)
@@ -239,11 +314,9 @@ class Request:
         for at in range(0, len(found.series), count):
             yield Part(pattern, slice(at, at + count))
 
-    def _cost(self, found: Found, reading: Reading, now: int) -> int:
+    def _cost(self, pattern: str, reading: Reading, now: int) -> int:
         """The datapoints that reading gives."""
-        if not len(found.series):
-            return 0
-        return self.source.count(found.series, *reading.window, now, stitched=reading.stitched)
+        return _points(self.grids(pattern, reading, now))
 
     def _read(
         self, pattern: str, found: Found, reading: Reading, now: int, x_files_factor: float, cost: int
@@ -276,6 +349,37 @@ class Request:
                 f"{pattern!r} would read {points} points, {points // count} of each of {count} series{more}; "
                 f"at most {most}: narrow the pattern or the window"
             )
+
+
+def _points(grids: Sequence[Grid]) -> int:
+    """The datapoints of all series."""
+    return sum(grid.points * grid.series for grid in grids)
+
+
+def _lie_within(grids: Sequence[Grid], wide: Sequence[Grid]) -> bool:
+    """Whether a window's datapoints are among another's around it: the steps tell that the archives are the same.
+
+    As many grids, each with as many series as its counterpart: where retentions differ, a window that reaches
+    before the oldest datapoints of some has more grids, and is read by itself.
+    """
+    return len(grids) == len(wide) and all(
+        (grid.step, grid.series) == (around.step, around.series)
+        and around.start <= grid.start
+        and grid.start + grid.step * grid.points <= around.start + around.step * around.points
+        for grid, around in zip(grids, wide, strict=True)
+    )
+
+
+def _cut(series: SeriesList, grids: Sequence[Grid]) -> SeriesList:
+    """A list over a window within its own. The values are copies: kernels would be compiled once more for rows that do
+    not lie end to end.
+    """
+    blocks = []
+    for block, grid in zip(series.blocks, grids, strict=True):
+        first = (grid.start - block.start) // grid.step
+        values = np.ascontiguousarray(block.values[:, first : first + grid.points])
+        blocks.append(block.with_(values, start=grid.start))
+    return SeriesList(blocks, series.order if len(blocks) > 1 else None)
 
 
 def _listed(pattern: str, found: Found, parts: Sequence[Fetched], x_files_factor: float) -> SeriesList:

@@ -7,16 +7,20 @@ so that the reactor only moves bytes. What is beyond config.Http's bounds is ref
 from __future__ import annotations
 
 import logging
+import os
+import re
 import secrets
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.internet.threads import deferToThreadPool
 from twisted.protocols.basic import LineReceiver
@@ -25,16 +29,18 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.web import http, server
 from twisted.web.resource import Resource
+from zope.interface import implementer
 
 from render import api
 from render.access import Asker, Door, Knock, NoKeys, policy
-from render.api.response import error_response, failure
+from render.api.response import failure
 from render.config import DEFAULT_ACCESS, DEFAULT_HTTP, DEFAULT_LIMITS, Http, Limits, Scope
-from render.errors import Refused, RenderError
+from render.desk import Ask, Desk, work
+from render.errors import Refused, TooHeavy
 from render.extras import NO_EXTRAS, Extras
-from render.request import read_params
 from render.source import SharedStore
 from render.tls import ServerTLS, server_tls
+from render.workers import Workers
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -51,21 +57,31 @@ def serve(
     bounds: Http = DEFAULT_HTTP,
     door: Door = OPEN,
     extras: Extras = NO_EXTRAS,
+    delete: Callable[[Sequence[str]], None] | None = None,
+    worker_count: int = 0,
+    own_fds: Sequence[int] = (),
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Answer requests on a listening socket, which is taken over, until SIGTERM or SIGINT."""
+    """Answer requests on a listening socket, which is taken over, until SIGTERM or SIGINT.
+
+    `own_fds` are what of the caller's the workers must not hold open.
+    """
+    tls = server_tls(bounds)
+    started = int(time.time())
+    house = api.House(SharedStore(store), limits, bounds, started=started, extras=extras, delete=delete)
+    _warm_up(house)
+    workers = Workers(
+        worker_count, partial(work, house), partial(_apart, house, [listening.fileno(), *own_fds])
+    )
     from twisted.internet import reactor as installed  # installs it, so not before it is needed
 
-    tls = server_tls(bounds)
     reactor: Any = installed  # which interfaces it has is decided when it is installed
-    house = api.House(SharedStore(store), limits, bounds, started=int(time.time()), extras=extras)
-    _warm_up(house)
-    pool = _DaemonPool(1, bounds.running_max, "request")
-    pool.start()
-    listening.setblocking(False)
-    reactor.adoptStreamPort(
-        listening.fileno(), listening.family, _secured(Site(house, reactor, pool, door), tls)
+    pools = Pools(
+        _pool(bounds.running_max, "request"), _pool(workers.count, "heavy") if workers.count else None
     )
+    site = Site(Desk(house, workers), reactor, pools, door)
+    listening.setblocking(False)
+    reactor.adoptStreamPort(listening.fileno(), listening.family, _secured(site, tls))
     listening.close()
     reactor.callWhenRunning(on_ready)
     reactor.run()
@@ -89,10 +105,23 @@ def _warm_up(house: api.House) -> None:
     api.respond(api.ROUTES["/tags/findSeries"].view, {"expr": ["name=~a$"]}, house, now)
 
 
+def _apart(house: api.House, own_fds: Sequence[int]) -> None:
+    """In the process that workers are forked of: let go what is the server's."""
+    for fd in own_fds:
+        os.close(fd)
+    house.source.after_fork()
+
+
 class _DaemonPool(ThreadPool):
     """Threads that the process does not wait for when it is to end: they only read."""
 
     threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # noqa: N815  # only ever called
+
+
+def _pool(threads: int, name: str) -> ThreadPool:
+    pool = _DaemonPool(1, threads, name)
+    pool.start()
+    return pool
 
 
 class Request(server.Request):
@@ -164,42 +193,52 @@ class Site(server.Site):
 
     protocol = Channel  # type: ignore[assignment]  # without HTTP/2, which needs the one that chooses
 
-    def __init__(self, house: api.House, reactor: Any, pool: ThreadPool, door: Door = OPEN) -> None:
-        page = Page(house, reactor, pool, door)
-        super().__init__(page, Request, timeout=house.http.idle_s, reactor=reactor)
-        self.house, self.connections = house, 0
+    def __init__(self, desk: Desk, reactor: Any, pools: Pools, door: Door = OPEN) -> None:
+        page = Page(desk, reactor, pools, door)
+        super().__init__(page, Request, timeout=desk.house.http.idle_s, reactor=reactor)
+        self.house, self.connections = desk.house, 0
 
     def log(self, request: http.Request) -> None:
         """No line a request: what clients send is not for the log."""
 
 
 @dataclass(eq=False)
+class Pools:
+    """The threads: those that answer, and one a worker that waits for it."""
+
+    light: ThreadPool
+    heavy: ThreadPool | None = None
+
+
+@dataclass(eq=False)
 class Page(Resource):
     """All paths. Counts the requests that are worked on or wait for a thread."""
 
-    house: api.House
+    desk: Desk
     reactor: Any
-    pool: ThreadPool
+    pools: Pools
     door: Door
-    clock: Callable[[], float] = time.time
     pending: int = field(default=0, init=False)
+    heavy: int = field(default=0, init=False)  # of these, those that are a worker's or wait for one
     isLeaf = True  # noqa: N815  # Twisted's name
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def render(self, request: Request) -> int | bytes:
-        knock = _knock(request)
+        knock, number = _knock(request), _number(request)
+        request.setHeader("X-Request-Id", number)
         try:
             if knock.method == "OPTIONS" and knock.header("access-control-request-method"):
                 return _write(request, api.Response(b"", status=204, headers=self.door.preflight(knock)))
             for name, value in self.door.shared_with(knock).items():
                 request.setHeader(name, value)
-            return self._answer_of(request, knock, self.door.asker(knock, int(self.clock())))
+            asker = self.door.asker(knock, int(self.desk.clock()))
+            return self._answer_of(request, knock, asker, number)
         except Refused as error:
             return _write(request, api.refused(error))
 
-    def _answer_of(self, request: Request, knock: Knock, asker: Asker) -> int | bytes:
+    def _answer_of(self, request: Request, knock: Knock, asker: Asker, number: str) -> int | bytes:
         """Raises Refused if who asks may not, which does not depend on what there is."""
         path = unquote(request.path.decode("ascii", "replace"), errors="replace")
         route, method = api.route(path), knock.method
@@ -210,51 +249,151 @@ class Page(Resource):
         if method not in route.methods:
             return _write(request, api.wrong_method(method, route))
         if route.at_once:
-            return _write(request, api.respond(route.view, {}, self.house, int(self.clock())))
-        bounds = self.house.http
-        if self.pending >= bounds.running_max + bounds.waiting_max:
-            busy = f"{self.pending} requests are being worked on or wait; ask again later"
-            return _write(request, failure(busy, 429, headers={"Retry-After": "1"}))
-        self._start(request, route)
+            return _write(request, api.respond(route.view, {}, self.desk.house, int(self.desk.clock())))
+        bounds = self.desk.house.http
+        if self.pending - self.heavy >= bounds.running_max + bounds.waiting_max:
+            return _write(request, _busy(f"{self.pending} requests are being worked on or wait"))
+        # who may not change things may still ask, so only a POST has a body
+        body = request.content.read() if method == "POST" else b""
+        query = request.uri.partition(b"?")[2]
+        ask = Ask(
+            number, method, path, route, query, body, request.form_type,
+            knock.header("accept-encoding"), knock.header("if-none-match"),
+        )  # fmt: skip
+        Deferred.fromCoroutine(self._respond(request, ask)).addErrback(_not_written)
         return server.NOT_DONE_YET
 
-    def _start(self, request: Request, route: api.Route) -> None:
-        self.pending += 1
+    async def _respond(self, request: Request, ask: Ask) -> None:
         gone = Event()
         request.notifyFinish().addErrback(lambda _: gone.set())
-        # who may not change things may still ask, so only a POST has a body
-        body = request.content.read() if request.method == b"POST" else b""
-        work = partial(self._answer, request.uri.partition(b"?")[2], body, request.form_type)
-        done = deferToThreadPool(self.reactor, self.pool, work, route, gone)
-        done.addErrback(self._broken, request)
-        done.addCallback(self._finish, request, gone)
-        done.addErrback(lambda error: _LOG.error("an answer could not be written: %s", error))
-
-    def _answer(
-        self, query: bytes, body: bytes, form_type: str, route: api.Route, gone: Event
-    ) -> api.Response:
-        """On a thread of the pool."""
-        if gone.is_set():
-            return api.Response(b"")
+        self.pending += 1
         try:
-            params = read_params(query, body, form_type, fields_max=self.house.http.fields_max)
-        except RenderError as error:
-            return error_response(error)
-        self.house.source.refresh()
-        house = replace(self.house, cancelled=gone.is_set)
-        return api.respond(route.view, params, house, int(self.clock()))
-
-    def _broken(self, error: Failure, request: Request) -> api.Response:
-        """A fault of ours: the log has it under an id, and the client only the id."""
-        number = secrets.token_hex(8)
-        _LOG.error("request %s failed: %r\n%s", number, request.uri[:200], error.getTraceback())
-        return failure("internal error: the server's log has it under this request's id", 500, request=number)
-
-    def _finish(self, response: api.Response, request: Request, gone: Event) -> None:
-        self.pending -= 1
-        if not gone.is_set():
+            response = await self._response(request, ask, gone)
+        except Exception:
+            response = self._broken(request, ask)
+        finally:
+            self.pending -= 1
+        if response is not None and not gone.is_set():
             request.write(_write(request, response))
             request.finish()
+
+    async def _response(self, request: Request, ask: Ask, gone: Event) -> api.Response | None:
+        """None = it is written already."""
+        work = partial(self._on_a_thread, self.desk.answer, request, ask, gone)
+        try:
+            return await deferToThreadPool(self.reactor, self.pools.light, work)
+        except TooHeavy:
+            pass
+        most = self.desk.workers.count + self.desk.house.http.heavy_waiting_max
+        if self.heavy >= most:
+            return _busy(f"{self.heavy} heavy requests are being worked on or wait")
+        self.heavy += 1
+        try:
+            work = partial(self._on_a_thread, self.desk.answer_by_worker, request, ask, gone)
+            return await deferToThreadPool(self.reactor, self.pools.heavy or self.pools.light, work)
+        finally:
+            self.heavy -= 1
+
+    def _on_a_thread(
+        self,
+        answer: Callable[[Ask, Callable[[], bool]], api.Response],
+        request: Request,
+        ask: Ask,
+        gone: Event,
+    ) -> api.Response | None:
+        """None = it was written while it was made."""
+        if gone.is_set():
+            return None
+        response = answer(ask, gone.is_set)
+        if response.rest is None:
+            return response
+        Outflow(self.reactor, request, gone, self.desk.house.http.idle_s).send(response)
+        return None
+
+    def _broken(self, request: Request, ask: Ask) -> api.Response:
+        """A fault of ours: the log has it under the request's id, and the client only the id."""
+        _LOG.exception("request %s failed: %r", ask.number, request.uri[:200])
+        return failure(
+            "internal error: the server's log has it under this request's id", 500, request=ask.number
+        )
+
+
+def _busy(words: str) -> api.Response:
+    return failure(f"{words}; ask again later", 429, headers={"Retry-After": "1"})
+
+
+def _not_written(error: Failure) -> None:
+    _LOG.error("an answer could not be written: %s", error)
+
+
+@implementer(IPushProducer)
+class Outflow:
+    """An answer that is written while it is made, by a thread, as fast as the client takes it."""
+
+    def __init__(self, reactor: Any, request: Request, gone: Event, idle_s: float) -> None:
+        self._reactor, self._request, self._gone, self._idle_s = reactor, request, gone, idle_s
+        self._flows = Event()
+
+    def send(self, response: api.Response) -> None:
+        """On a thread: all of it. What goes wrong ends the connection, as the answer has begun."""
+        chunks = response.rest
+        assert chunks is not None
+        self._do(self._begin, response)
+        whole = False
+        try:
+            for chunk in chunks:
+                if not self._flows.wait(self._idle_s) or self._gone.is_set():
+                    break
+                self._do(self._request.write, chunk)
+            else:
+                whole = True
+        except Exception:
+            _LOG.exception("an answer broke off: %r", self._request.uri[:200])
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+            self._do(self._end, whole)
+
+    def _do(self, call: Callable[..., object], *arguments: object) -> None:
+        self._reactor.callFromThread(self._unless_gone, call, *arguments)
+
+    def _unless_gone(self, call: Callable[..., object], *arguments: object) -> None:
+        if not self._gone.is_set():
+            call(*arguments)
+
+    def _begin(self, response: api.Response) -> None:
+        body = _write(self._request, response, length=None)
+        self._request.registerProducer(self, streaming=True)
+        if body:
+            self._request.write(body)
+        self._flows.set()
+
+    def _end(self, whole: bool) -> None:
+        self._request.unregisterProducer()
+        if whole:
+            self._request.finish()
+        else:
+            self._request.channel.transport.abortConnection()
+
+    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's names
+        self._flows.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._flows.set()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self._gone.set()
+        self._flows.set()
+
+
+_NUMBER = re.compile(rb"[A-Za-z0-9_.:-]{1,64}")
+
+
+def _number(request: Request) -> str:
+    """The id by which a client or a proxy knows the request, else one of ours."""
+    given = request.getHeader(b"x-request-id") or b""
+    return given.decode() if _NUMBER.fullmatch(given) else secrets.token_hex(8)
 
 
 def _knock(request: Request) -> Knock:
@@ -267,12 +406,13 @@ def _knock(request: Request) -> Knock:
     )
 
 
-def _write(request: Request, response: api.Response) -> bytes:
-    """Set the response's head on the request; gives its body."""
+def _write(request: Request, response: api.Response, length: int | None = -1) -> bytes:
+    """Set the response's head on the request; gives its body. `length` None = more follows, nobody knows how much."""
     request.setResponseCode(response.status)
+    length = len(response.body) if length == -1 else length
     headers = {
         "Content-Type": response.content_type,
-        "Content-Length": str(len(response.body)),
+        **({} if length is None else {"Content-Length": str(length)}),
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": policy(response.content_type),
         "Referrer-Policy": "same-origin",

@@ -38,7 +38,9 @@ def _table(kind: type[Any], path: str, text: str, name: str, values: object) -> 
     """A table as its dataclass."""
     if not isinstance(values, dict):
         raise InvalidConfig(path, _line(text, "", name), name, f"is no table: write [{name}]")
-    known: Mapping[str, Field[Any]] = {each.name.replace("_", "-"): each for each in fields(kind)}
+    known: Mapping[str, Field[Any]] = {
+        each.name.replace("_", "-"): each for each in fields(kind) if each.metadata
+    }
     found = {}
     for key, value in values.items():
         if key not in known:

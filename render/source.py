@@ -18,6 +18,7 @@ from storage.errors import EventsFailed
 from storage.events import Asked, Event, Events
 from storage.index import Last
 from storage.schema import Schema
+from storage.shard import Grid
 from storage.store import Store
 from storage.tags import ANY, Condition, Texts, Value
 
@@ -54,6 +55,10 @@ class Source(reading.Source, Protocol):
 
     def refresh(self) -> None:
         """Take in what was added; cheap when nothing was."""
+        ...
+
+    def after_fork(self) -> None:
+        """Be of use in a process that was forked while no thread read."""
         ...
 
     def find(self, pattern: str) -> Nodes: ...
@@ -108,6 +113,9 @@ class SharedStore:
         self._lock = Lock()
         self.refresh()
 
+    def after_fork(self) -> None:
+        self._store.after_fork()
+
     def refresh(self) -> None:
         with self._lock:
             self._store.refresh()
@@ -144,12 +152,12 @@ class SharedStore:
     def all_paths(self) -> list[str]:
         return self._index.all_paths()
 
-    def count(
+    def grids(
         self, series: npt.NDArray[np.int32], start: int, until: int, now: int, *, stitched: bool = False
-    ) -> int:
+    ) -> Sequence[Grid]:
         if stitched:
-            return stitch.count(self._store, series, start, until, now)
-        return self._store.count(series, start, until, now)
+            return stitch.grids(self._store, series, start, until, now)
+        return self._store.grids(series, start, until, now)
 
     def fetch(
         self,

@@ -15,7 +15,7 @@ from render import access
 from render.api import carbonapi, events, functions, health, metrics, openapi, render, tags
 from render.api.response import NOT_CACHED, House, Response, View, error_response, failure
 from render.config import Scope
-from render.errors import Refused, RenderError
+from render.errors import Refused, RenderError, TooHeavy
 from render.request import Params
 from storage.errors import InvalidGlob, InvalidName, UnknownAggregation
 
@@ -28,6 +28,7 @@ class Route:
     is_open: bool = False  # says nothing of what is stored: whoever reaches the server may ask
     changes: bool = False  # a POST changes something, though one can GET as well
     admin: bool = False  # and what it changes cannot be taken back
+    heavy: bool = False  # always a worker's
 
     def is_change(self, method: str) -> bool:
         return access.is_change(method, () if self.changes else self.methods)
@@ -64,7 +65,7 @@ ROUTES: Mapping[str, Route] = MappingProxyType(
         **_WITH_SLASH,
         **{f"{path}/": route for path, route in _WITH_SLASH.items()},
         "/openapi.json": Route(openapi.view, _READ, at_once=True, is_open=True),
-        "/metrics/index.json": Route(metrics.index),
+        "/metrics/index.json": Route(metrics.index, heavy=True),
         "/tags/findSeries": Route(tags.find_series),
         "/tags/autoComplete/tags": Route(tags.complete_tags),
         "/tags/autoComplete/values": Route(tags.complete_values),
@@ -88,9 +89,11 @@ def route(path: str) -> Route | None:
 
 
 def respond(view: View, params: Params, house: House, now: int) -> Response:
-    """The view's response, or what is wrong with the request; anything else that is raised is our fault."""
+    """The view's response, or what is wrong with the request. TooHeavy is raised; all else that is is our fault."""
     try:
         return view(params, house, now)
+    except TooHeavy:
+        raise
     except Refused as error:
         return refused(error)
     except RenderError as error:

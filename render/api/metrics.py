@@ -96,6 +96,8 @@ def expand(params: Params, house: House, now: int) -> Response:
 
 def index(params: Params, house: House, now: int) -> Response:
     """The path of every series, sorted."""
+    if house.elsewhere is not None:
+        return house.elsewhere(params, now)
     given = Parameters(params)
     pretty, jsonp = given.pretty(), given.jsonp()
     given.check()

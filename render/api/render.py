@@ -17,6 +17,8 @@ from render.series import SeriesList
 def view(params: Params, house: House, now: int) -> Response:
     """Raises RenderError. Without a target the answer is an empty list, as graphite-web's."""
     request = parse_render(params, now)
+    if house.elsewhere is not None:
+        return house.elsewhere(params, now)
     if request.explain:
         return _explained(request, house)
     form, sent = FORMATS[request.format], Parameters(params).body

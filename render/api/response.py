@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -28,6 +28,8 @@ class House:
     started: int = 0  # epoch seconds
     extras: Extras = NO_EXTRAS
     cancelled: Callable[[], bool] = lambda: False  # whether nobody waits for the answer any more
+    # has another process answer, if the request is known to be heavy
+    elsewhere: Callable[[Params, int], Response] | None = None
     # lets the series of canonical paths go, for /tags/delSeries; None = that is not allowed over HTTP
     delete: Callable[[Sequence[str]], None] | None = None
 
@@ -38,6 +40,14 @@ class Response:
     content_type: str = "application/json"
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    rest: Iterator[bytes] | None = None  # what follows the body, made while it is sent
+    reuse: Mapping[str, Any] | None = None  # how the cache may use it again (cache.Reuse)
+    account: Mapping[str, Any] | None = None  # what it has cost, for the log and the counters
+
+    def chunks(self) -> Iterator[bytes]:
+        """All of it."""
+        yield self.body
+        yield from self.rest or ()
 
 
 View: TypeAlias = Callable[[Params, House, int], Response]

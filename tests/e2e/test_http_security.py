@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,30 @@ def test_each_scope_may_what_it_is_for(guarded: Guarded) -> None:
         answer = guarded.ask(path, scope=scope, **form)
         assert (answer.status == 403) is (status == 403), answer
     assert guarded.ask("/tags/delSeries", method="POST", scope="write").status == 403
+
+
+def test_a_series_is_deleted_by_who_may_and_by_nobody_else(guarded: Guarded) -> None:
+    now = int(time.time())
+    guarded.server.send(
+        f"disk.used;host=a{{1;dc=x 1 {now}\ndisk.used;host=b 1 {now}\nd* 1 {now}\ndd 1 {now}\n".encode()
+    )
+
+    def found() -> list[str]:
+        answers = [
+            guarded.ask("/tags/findSeries?expr=name=disk.used").body,
+            guarded.ask("/metrics/find?query=d*").body,
+        ]
+        return [*json.loads(answers[0]), *(node["text"] for node in json.loads(answers[1]))]
+
+    assert eventually(lambda: len(found()) == 4)
+    form = {"method": "POST", "Content_Type": "application/x-www-form-urlencoded"}
+    body = urllib.parse.urlencode({"path": ["disk.used;host=a{1;dc=x", "d*", "no.such"]}, doseq=True)
+    for scope, status in ((None, 401), ("read", 403), ("write", 403)):
+        assert guarded.ask("/tags/delSeries", scope=scope, body=body, **form).status == status
+    assert len(found()) == 4
+    answer = guarded.ask("/tags/delSeries", scope="admin", body=body, **form)
+    assert (answer.status, json.loads(answer.body)) == (200, True)
+    assert found() == ["disk.used;host=b", "dd"]
 
 
 def test_a_token_that_is_removed_is_refused_at_once(guarded: Guarded) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from render.series import parse_tags
 from storage.events import Asked, Event
+from storage.shard import Grid
 from storage.tags import Condition
 from tests.render.golden import series as golden
 
@@ -99,13 +100,13 @@ class MemorySource:
             fetched.append(Fetched(np.array(positions, dtype=np.intp), begin, step, values))
         return fetched
 
-    def count(
+    def grids(
         self, series: npt.NDArray[np.int32], start: int, until: int, now: int, *, stitched: bool = False
-    ) -> int:
+    ) -> list[Grid]:
         asked = list(self.fetches)
-        points = sum(part.values.size for part in self.fetch(series, start, until, now))
+        parts = self.fetch(series, start, until, now)
         self.fetches[:] = asked
-        return points
+        return [Grid(part.start, part.step, part.values.shape[1], len(part.values)) for part in parts]
 
     def add_event(self, event: Event) -> Event:
         self.happened.append(event._replace(id=len(self.happened) + 1))

@@ -128,6 +128,16 @@ def test_plot_draws_to_the_terminal(data: Path) -> None:
     assert lines[-2:] == ["━━ servers.web1.cpu", "━━ servers.web2.cpu"]
 
 
+@pytest.mark.parametrize("columns", [80, 200])
+def test_plot_is_as_wide_as_the_terminal(data: Path, columns: int) -> None:
+    asked = ["servers.*.cpu", "--data", str(data), "--from", "-5min", "--tz", "UTC"]
+    shown = CliRunner().invoke(plot_command, asked, env={"COLUMNS": str(columns), "LINES": "24"})
+    lines = shown.stdout.splitlines()
+    assert max(map(len, lines)) == columns
+    assert [len(line) for line in lines if "└" in line] == [columns]
+    assert len(lines) <= 24
+
+
 @pytest.mark.parametrize(("form", "begin"), [("png", b"\x89PNG"), ("svg", b"<svg "), ("pdf", b"%PDF-")])
 def test_plot_draws_into_a_file_of_the_names_kind(
     data: Path, tmp_path: Path, form: str, begin: bytes

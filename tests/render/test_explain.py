@@ -49,6 +49,14 @@ def test_what_is_taken_from_an_equal_step_says_so() -> None:
     assert again.within == []
 
 
+def test_windows_of_a_pattern_that_are_one_read_are_one_step() -> None:
+    first, second = traced("scale(servers.*.cpu,2)", "movingAverage(servers.*.cpu,'10min')").steps
+    (read,) = first.within
+    assert (read.words, read.series, read.points, read.bytes) == ("servers.*.cpu", 4, 120, 960)
+    assert (first.points, second.points) == (80, 80)
+    assert second.within == []
+
+
 def test_parts_are_counted_and_the_first_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "FOLDED_POINTS", 40)
     monkeypatch.setattr(reading, "_PART_POINTS", 20)

@@ -18,10 +18,16 @@ from twisted.python.failure import Failure
 
 from render.access import Asker, Door
 from render.api import House
+from render.api.response import Response
 from render.config import Access, Http, Scope
-from render.server import OPEN, Site
+from render.desk import Desk
+from render.server import OPEN, Pools, Site
+from render.workers import Workers
+from storage.shard import Grid
 from tests.render.api.store import MemoryStore, house
+from tests.render.memory import Fetched
 
+NO_WORKERS = Workers(0, lambda question, cancelled: Response(b""), lambda: None)
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -69,9 +75,16 @@ class Answer:
 class Client:
     """One connection to a site."""
 
-    def __init__(self, to: House | None = None, pool: Pool | None = None, door: Door = OPEN) -> None:
+    def __init__(
+        self,
+        to: House | None = None,
+        pool: Pool | None = None,
+        door: Door = OPEN,
+        workers: Workers | None = None,
+    ) -> None:
         self.reactor, self.pool = Reactor(), pool or Pool()
-        self.site = Site(to or house(), self.reactor, self.pool, door)  # type: ignore[arg-type]  # a twin of the pool
+        desk = Desk(to or house(), workers or NO_WORKERS)
+        self.site = Site(desk, self.reactor, Pools(self.pool, self.pool), door)  # type: ignore[arg-type]  # a twin
         self.connect()
 
     def connect(self) -> None:
@@ -237,6 +250,41 @@ def test_nothing_is_evaluated_or_written_for_a_client_that_is_gone(caplog: pytes
     client.connect()
     pool.at_once = True
     assert client.ask("GET", "/render?target=x").status == 200
+
+
+class Interrupted(MemoryStore):
+    """What is read lets `meanwhile` happen first."""
+
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
+
+    def grids(self, *args: Any, **kwargs: Any) -> list[Grid]:
+        """Without a fetch."""
+        return []
+
+    def fetch(self, *args: Any, **kwargs: Any) -> list[Fetched]:
+        self.meanwhile()
+        return super().fetch(*args, **kwargs)
+
+
+def test_a_client_that_hangs_up_frees_its_thread_at_the_next_step(caplog: pytest.LogCaptureFixture) -> None:
+    store = Interrupted()
+    store.add("a", 0, 60, [1.0])
+    client = Client(House(store, http=Http(running_max=1, waiting_max=0)))
+    path = "/render?format=json&from=-1h&" + urlencode(
+        {"target": [f"timeShift(a,'{n}h')" for n in (1, 2, 3)]}, doseq=True
+    )
+    assert client.ask("GET", path).status == 200
+    assert len(store.fetches) == 3
+
+    store.meanwhile = lambda: client.protocol.connectionLost(Failure(ConnectionDone()))
+    client.send("GET", path)
+    assert len(store.fetches) == 4  # two more shifts are not read
+    assert client.transport.value() == b""
+    assert not caplog.records
+
+    store.meanwhile = lambda: None
+    client.connect()
+    assert client.ask("GET", path).status == 200  # nothing waits: it would be 429
 
 
 def test_a_connection_without_a_request_is_closed_after_a_while() -> None:

@@ -31,6 +31,8 @@ class MemoryStore(MemorySource):
     def __len__(self) -> int:
         return len(self._paths)
 
+    def after_fork(self) -> None: ...
+
     def refresh(self) -> None:
         """There is no writer."""
 

@@ -1,0 +1,96 @@
+"""How an answer goes over: compressed as the client takes it, and not at all where the client has it already."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import zstandard
+from isal import isal_zlib
+
+from render.api.response import Response
+
+_BYTES_MIN = 1024  # what is smaller fits into one packet as it is
+_TAGGED_BYTES_MAX = 1 << 20  # a digest of more costs a tenth of what making it has cost
+_GZIP = 16 + zlib.MAX_WBITS
+_GZIP_LEVEL = 1  # isal's: as small as zlib's level 1 at four times its speed
+_ZSTD_LEVEL = 1
+_PICTURES = ("image/png", "application/pdf")  # these are compressed as they are
+
+# coding → what makes an object with compress(bytes) and flush()
+_CODINGS: Mapping[str, Callable[[], Any]] = MappingProxyType(
+    {
+        "zstd": lambda: zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj(),
+        "gzip": lambda: isal_zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP),
+    }
+)
+
+
+def coding_of(accepted: Sequence[str]) -> str:
+    """The coding that Accept-Encoding's values like best, ours where they like several as much; "" = none."""
+    weights = dict(_weight(part) for value in accepted for part in value[:1000].split(","))
+    anything = weights.get("*", 0.0)
+    liked = {name: weights.get(name, anything) for name in _CODINGS}
+    best = max(liked.values())
+    return next((name for name, weight in liked.items() if weight == best), "") if best > 0 else ""
+
+
+def _weight(part: str) -> tuple[str, float]:
+    name, _, parameter = part.partition(";")
+    weight = parameter.strip().removeprefix("q=") if parameter else "1"
+    try:
+        return name.strip().lower(), float(weight)
+    except ValueError:
+        return name.strip().lower(), 0.0
+
+
+def sent(response: Response, accepted: Sequence[str], known: Sequence[str]) -> Response:
+    """The response as it goes over: 304 if it is the client's own (`known`: If-None-Match), else compressed."""
+    if response.content_type in _PICTURES:
+        return _tagged(response, "", known)
+    headers = {**response.headers, "Vary": _with(response.headers.get("Vary"), "Accept-Encoding")}
+    coding = coding_of(accepted)
+    if coding and (response.rest is not None or len(response.body) >= _BYTES_MIN):
+        response = replace(response, headers={**headers, "Content-Encoding": coding})
+    else:
+        response, coding = replace(response, headers=headers), ""
+    response = _tagged(response, coding, known)
+    return response if response.status == 304 else _coded(response, coding)
+
+
+def _tagged(response: Response, coding: str, known: Sequence[str]) -> Response:
+    """With an ETag where that is worth it; 304 without a body if the client knows it."""
+    if response.status != 200 or response.rest is not None or len(response.body) > _TAGGED_BYTES_MAX:
+        return response
+    digest = hashlib.blake2b(response.body, digest_size=12).hexdigest()
+    tag = f'"{digest}-{coding}"' if coding else f'"{digest}"'
+    headers = {**response.headers, "ETag": tag}
+    asked = {each.strip().removeprefix("W/") for value in known for each in value[:4000].split(",")}
+    if tag in asked or "*" in asked:
+        headers.pop("Content-Encoding", None)
+        return replace(response, body=b"", status=304, headers=headers)
+    return replace(response, headers=headers)
+
+
+def _coded(response: Response, coding: str) -> Response:
+    if not coding:
+        return response
+    compressor = _CODINGS[coding]()
+    if response.rest is None:
+        return replace(response, body=compressor.compress(response.body) + compressor.flush())
+    return replace(response, body=b"", rest=_coded_chunks(response, compressor))
+
+
+def _coded_chunks(response: Response, compressor: Any) -> Iterator[bytes]:
+    for chunk in response.chunks():
+        if coded := compressor.compress(chunk):
+            yield coded
+    yield compressor.flush()
+
+
+def _with(vary: str | None, header: str) -> str:
+    return f"{vary}, {header}" if vary else header
