@@ -29,6 +29,7 @@ QUESTIONS = (
     "moves",
     "fetch",
     "render",
+    "http",
     "draw",
     "functions",
     "find",

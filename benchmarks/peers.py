@@ -31,8 +31,9 @@ WHISPER = "whisper 1.1.10"
 
 _PACKAGES = (
     "carbon==1.1.10", "whisper==1.1.10", "Django==3.2.25", "django-tagging==0.5.0",
-    "pytz", "pyparsing", "cairocffi", "six", "urllib3", "setuptools<81",
+    "gunicorn", "pytz", "pyparsing", "cairocffi", "six", "urllib3", "setuptools<81",
 )  # fmt: skip
+_OURS = ("-P", "-W", "ignore")  # -P: beside the script lies http.py, which is not the library's
 _WITHOUT_DEPENDENCIES = "graphite-web==1.1.10"  # its pins contradict those of the others
 _INSTALL_S = 600
 _START_S = 60
@@ -64,7 +65,7 @@ class Peers:
             return None
         script = Path(__file__).with_name("graphite_web.py")
         asked = json.dumps({"folder": str(folder), "url": url, "runs": runs})
-        command = [str(self.python), "-W", "ignore", str(script)]
+        command = [str(self.python), *_OURS, str(script)]
         done = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, check=True)
         return Answers(**json.loads(done.stdout))
 
@@ -79,7 +80,7 @@ class Peers:
             return None
         script = Path(__file__).with_name("graphite_web.py")
         asked = {"folder": str(folder), "targets": targets, "start": start, "until": until, "runs": runs}
-        command = [str(self.python), "-W", "ignore", str(script)]
+        command = [str(self.python), *_OURS, str(script)]
         done = subprocess.run(command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True)
         taken: dict[str, float | None] = json.loads(done.stdout)
         return taken

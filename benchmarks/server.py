@@ -64,7 +64,8 @@ class Server:
         self.ready_s = time.perf_counter() - started
         ports = {name: int(port) for name, port in _PORT.findall(ready["ports"])}
         self.line_port, self.pickle_port, self._admin_port = ports["line"], ports["pickle"], ports["admin"]
-        self._http = http.client.HTTPConnection("127.0.0.1", ports["http"], timeout=60)
+        self.http_port = ports["http"]
+        self._http = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=60)
         self._store = Store(data, writable=False)  # as a renderer has it
         self._series: dict[str, int] = {}
 

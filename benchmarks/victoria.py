@@ -21,24 +21,25 @@ PROGRAM = "victoria-metrics"
 _START_S = 60
 
 
-def victoria(folder: Path) -> VictoriaMetrics | None:
+def victoria(folder: Path, *, retention: str = "1") -> VictoriaMetrics | None:
     """None where it is not installed."""
-    return VictoriaMetrics(folder) if shutil.which(PROGRAM) else None
+    return VictoriaMetrics(folder, retention=retention) if shutil.which(PROGRAM) else None
 
 
 class VictoriaMetrics:
     """Running until the end of the `with`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.line_port, port = free_ports(2)
+    def __init__(self, folder: Path, *, retention: str = "1") -> None:
+        """`retention` in months, or as 2y."""
+        self.line_port, self.http_port = free_ports(2)
         self.pickle_port = 0  # it reads none
         command = [
             PROGRAM, f"-storageDataPath={folder}", f"-graphiteListenAddr=127.0.0.1:{self.line_port}",
-            f"-httpListenAddr=127.0.0.1:{port}", "-retentionPeriod=1", "-search.latencyOffset=0s",
+            f"-httpListenAddr=127.0.0.1:{self.http_port}", f"-retentionPeriod={retention}", "-search.latencyOffset=0s",
             "-search.disableCache", "-loggerLevel=ERROR", "-search.maxUniqueTimeseries=3000000",
         ]  # fmt: skip
         self._process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._http = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=60)
         deadline = time.monotonic() + _START_S
         while True:
             try:
@@ -75,6 +76,18 @@ class VictoriaMetrics:
             if not any(value in each for each in found):
                 return False
         return True
+
+    def fill(self, name: str, timestamps: list[int], values: list[float]) -> None:
+        """The datapoints of a series."""
+        line = {
+            "metric": {"__name__": name},
+            "timestamps": [1000 * at for at in timestamps],
+            "values": values,
+        }
+        self._http.request("POST", "/api/v1/import", json.dumps(line))
+        answer = self._http.getresponse()
+        if answer.read() or answer.status != 204:
+            raise RuntimeError(f"victoria-metrics did not take datapoints: {answer.status}")
 
     def settle(self, names: list[str]) -> None:
         """What it has in memory becomes parts on the disk: that work belongs to the datapoints."""

@@ -14,6 +14,7 @@ import whisper
 
 from benchmarks.peers import Peers
 from storage.intern import lay
+from storage.schema import Rules
 from storage.store import Store
 
 Matrix = npt.NDArray[np.float64]
@@ -90,8 +91,8 @@ def add_names(store: Store, paths: list[str]) -> npt.NDArray[np.int32]:
     )
 
 
-def fill_store(folder: Path, day: Day) -> None:
-    store = Store(folder)
+def fill_store(folder: Path, day: Day, rules: Rules | None = None) -> None:
+    store = Store(folder, rules)
     series = add_names(store, day.names)
     for timestamp, values in zip(day.timestamps, day.values, strict=True):
         known = ~np.isnan(values)

@@ -6,13 +6,20 @@ A question is answered at once, whatever jobs there are:
 
     → {"ask": "stats"}
     ← {"answer": {…}} or {"error": "why"}
+
+So is what another process of ours tells of itself, with the seconds until it is to tell that again:
+
+    → {"tell": {"render.requests": 12, …}}
+    ← {"answer": 60.0} or {"error": "why"}
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import re
 import stat
 import time
 from collections import deque
@@ -46,6 +53,8 @@ _PROGRESS_S = 0.2  # between two reports of it
 _WAITING_MAX = 16
 _CONNECTIONS_MAX = 32
 _REQUEST_S = 10  # for a request to arrive
+_TOLD_MAX = 200  # values at once
+_TOLD_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,7}")
 _UNREAD_S = 60  # for a client to go on reading: the jobs behind its own wait too
 
 
@@ -211,6 +220,14 @@ def _end(one: _Waiting, answer: Mapping[str, Any], *, worth_a_line: bool = True)
 
 Answers = Mapping[str, Callable[[], Any]]  # question → what gives its answer, fit for JSON, at once
 NO_ANSWERS: Answers = MappingProxyType({})
+Told = Callable[
+    [Mapping[str, float]], float
+]  # takes values by name, gives the seconds until they are wanted again
+
+
+def nobody_told(values: Mapping[str, float]) -> float:
+    """Takes nothing, and does not want to be told again."""
+    return 0.0
 
 
 class Control(LineOnlyReceiver, TimeoutMixin):
@@ -221,10 +238,15 @@ class Control(LineOnlyReceiver, TimeoutMixin):
     transport: Any  # of a Unix connection: more than ITransport says
 
     def __init__(
-        self, clock: Clock, queue: JobQueue, connections: set[Control], answers: Answers = NO_ANSWERS
+        self,
+        clock: Clock,
+        queue: JobQueue,
+        connections: set[Control],
+        answers: Answers = NO_ANSWERS,
+        told: Told = nobody_told,
     ) -> None:
         self.callLater = clock.callLater  # type: ignore[method-assign]  # as TimeoutMixin wants it
-        self._queue, self._connections, self._answers = queue, connections, answers
+        self._queue, self._connections, self._answers, self._told = queue, connections, answers, told
         self._asked = False
         self.holds = False
 
@@ -244,11 +266,13 @@ class Control(LineOnlyReceiver, TimeoutMixin):
         self.setTimeout(None)
         self._asked = True
         try:
-            name, arguments = _request(line)
-            if arguments is None:
+            kind, name, values = _request(line)
+            if kind == "ask":
                 self.end({"answer": _answer(self._answers, name)})
+            elif kind == "tell":
+                self.end({"answer": self._told(_numbers(values))})
             else:
-                self._queue.add(name, arguments, self)
+                self._queue.add(name, values, self)
         except StorageError as error:
             self._refuse(str(error))
 
@@ -299,18 +323,32 @@ class Control(LineOnlyReceiver, TimeoutMixin):
         self.holds = False
 
 
-def _request(line: bytes) -> tuple[str, Mapping[str, Any] | None]:
-    """(job, arguments), or (question, None); raises InvalidJob."""
+def _request(line: bytes) -> tuple[str, str, Mapping[str, Any]]:
+    """("job", its name, arguments), ("ask", question, {}), or ("tell", "", values); raises InvalidJob."""
     try:
         request = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InvalidJob(f"a request that is no JSON: {error}") from None
     match request:
         case {"job": str(name), "arguments": dict(arguments), **rest} if not rest:
-            return name, arguments
+            return "job", name, arguments
         case {"ask": str(name), **rest} if not rest:
-            return name, None
-    raise InvalidJob('a request is {"job": name, "arguments": {…}} or {"ask": name}')
+            return "ask", name, {}
+        case {"tell": dict(values), **rest} if not rest:
+            return "tell", "", values
+    raise InvalidJob('a request is {"job": name, "arguments": {…}}, {"ask": name} or {"tell": {name: value}}')
+
+
+def _numbers(told: Mapping[str, Any]) -> Mapping[str, float]:
+    """What is told, checked; raises InvalidJob."""
+    if len(told) > _TOLD_MAX:
+        raise InvalidJob(f"{len(told)} values are told; at most {_TOLD_MAX}")
+    for name, value in told.items():
+        if _TOLD_NAME.fullmatch(name) is None:
+            raise InvalidJob(f"{name[:100]!r} is no name such as render.requests")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InvalidJob(f"{name}: is no number")
+    return {name: float(value) for name, value in told.items()}
 
 
 def _answer(answers: Answers, name: str) -> Any:
@@ -322,18 +360,22 @@ def _answer(answers: Answers, name: str) -> Any:
 class ControlFactory(Factory):
     noisy = False
 
-    def __init__(self, clock: Clock, queue: JobQueue, answers: Answers = NO_ANSWERS) -> None:
-        self._clock, self._queue, self._answers = clock, queue, answers
+    def __init__(
+        self, clock: Clock, queue: JobQueue, answers: Answers = NO_ANSWERS, told: Told = nobody_told
+    ) -> None:
+        self._clock, self._queue, self._answers, self._told = clock, queue, answers, told
         self._connections: set[Control] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> Control:  # noqa: N802
-        return Control(self._clock, self._queue, self._connections, self._answers)
+        return Control(self._clock, self._queue, self._connections, self._answers, self._told)
 
 
-def listen(reactor: Any, data: Path, queue: JobQueue, answers: Answers = NO_ANSWERS) -> Callable[[], None]:
+def listen(
+    reactor: Any, data: Path, queue: JobQueue, answers: Answers = NO_ANSWERS, told: Told = nobody_told
+) -> Callable[[], None]:
     """Listen on the data folder's control socket; gives what stops that."""
     try:
-        return listen_in(reactor, data, SOCKET, ControlFactory(reactor, queue, answers))
+        return listen_in(reactor, data, SOCKET, ControlFactory(reactor, queue, answers, told))
     except CannotListenError as error:
         why = f"{data / SOCKET} cannot be made ({error.socketError})"
         _log.warning("%s: commands that write must wait until the server stops", why)

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
-from carbon.control import JobQueue, listen
+from carbon.control import JobQueue, Told, listen, nobody_told
 from carbon.every import Timers, pause
 from carbon.intake import Held, Intake
 from carbon.stats import Stats, snapshot
@@ -50,17 +50,18 @@ class Keeper:
         sync_s: float | None,
         migrate: str,
         now: Callable[[], float],
+        told: Told = nobody_told,
         clock: Any = reactor,
         in_thread: Callable[..., Deferred[None]] = deferToThread,
     ) -> None:
         """`sync_s`: seconds between syncs, 0 = after every batch, None = left to the kernel.
 
         `migrate`: what becomes by itself of series whose rules have changed: "lossless" moves those that lose nothing,
-        "all" moves all, "off" none.
+        "all" moves all, "off" none. `told` takes what other processes of ours have measured.
         """
         self._store, self._intake, self._stats, self._timers = store, intake, stats, timers
         self._sync_s, self._migrate = sync_s, migrate
-        self._clock, self._in_thread = clock, in_thread
+        self._told, self._clock, self._in_thread = told, clock, in_thread
         self._syncing = self._retrying = False
         self.jobs = JobQueue(store, clock, now, failed=self._job_failed)
         self._stop_control: Callable[[], None] = lambda: None
@@ -71,7 +72,11 @@ class Keeper:
         if self._sync_s:
             self._timers.every(self._sync_s, self._sync)
         self._stop_control = listen(
-            self._clock, self._store.folder, self.jobs, {"stats": lambda: snapshot(self._stats)}
+            self._clock,
+            self._store.folder,
+            self.jobs,
+            {"stats": lambda: snapshot(self._stats)},
+            self._told,
         )
         self.migrate()
         self._timers.every(EXPIRE_S, self._expire)

@@ -96,7 +96,14 @@ class Receiver:
         self._keeper: Keeper | None = None
         if store is not None:
             self._keeper = Keeper(
-                store, self._intake, self.stats, self._timers, sync_s=sync_s, migrate=migrate, now=now
+                store,
+                self._intake,
+                self.stats,
+                self._timers,
+                sync_s=sync_s,
+                migrate=migrate,
+                now=now,
+                told=self._told,
             )
         self._data = data
         self._readers = Readers(self._pipeline.incoming, self._intake, self.stats) if readers else None
@@ -119,7 +126,7 @@ class Receiver:
     def start(self) -> None:
         """Listen; from here on what arrives is stored."""
         host = node(socket.gethostname())
-        about = f"{self._settings.report.prefix}.agents.{host}."
+        about = self._about(host)
         self._intake.watch()
         self._warm_up(f"{about}starts")
         if self._pipeline.relay is not None:
@@ -152,6 +159,17 @@ class Receiver:
 
     def _take(self, prefix: str, values: Mapping[str, float]) -> None:
         self._intake.accept_values({prefix + name: value for name, value in values.items()}, "self")
+
+    def _about(self, host: str) -> str:
+        """What stands before the names of our own measurements."""
+        return f"{self._settings.report.prefix}.agents.{host}."
+
+    def _told(self, values: Mapping[str, float]) -> float:
+        """Record what another process of ours has measured; gives the seconds until we want to be told again."""
+        every = float(self._settings.report.every)
+        if every and values:
+            self._take(self._about(node(socket.gethostname())), values)
+        return every
 
     def reload(self) -> None:
         """Take changed rules files; wrong ones leave the rules in force as they are."""

@@ -18,6 +18,7 @@ from render.errors import Refused
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _CREDENTIALS_CHARS_MAX = 1024
+_USER_CHARS_MAX = 200
 _ALLOWED_S = 600  # that a browser remembers what another origin's page may do
 _LOCALHOST = "localhost"
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -94,16 +95,23 @@ class Door:
             if key is None:
                 raise _unknown("the token is not known, or is over")
             return Asker(key.name, key.scope)
-        user = knock.header(self._access.user_header)
-        if self._access.proxies and user and _is_in(knock.peer, self._access.proxies):
-            return Asker(user[-1][:200], self._access.proxy_scope)
-        return Asker("", self.anonymous())
+        user = self._user(knock)
+        return Asker(user, self._access.proxy_scope) if user else Asker("", self.anonymous())
+
+    def _user(self, knock: Knock) -> str:
+        """Whom a proxy of ours names; "" = nobody. Raises Refused for two, of which one is the client's own."""
+        if not _is_in(knock.peer, self._access.proxies):
+            return ""
+        given = knock.header(self._access.user_header)
+        if len(given) > 1:
+            raise Refused(400, f"a request names one user, this has {len(given)}", _NO_STORE)
+        return given[0].strip()[:_USER_CHARS_MAX] if given else ""
 
     def anonymous(self) -> Scope:
         """What is allowed to who does not say who asks."""
         if self._access.anonymous is not None:
             return self._access.anonymous
-        if self._keys.any():
+        if self._keys.any() or self._access.proxies:  # whom a proxy has not let in may not have more
             return Scope.NONE
         return Scope.WRITE if self._local else Scope.READ
 
@@ -247,9 +255,8 @@ def _is_in(peer: str, networks: Sequence[Network]) -> bool:
         address = ipaddress.ip_address(peer)
     except ValueError:
         return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return any(address in network or (mapped is not None and mapped in network) for network in networks)
 
 
 def _secret(authorization: str) -> str:

@@ -106,6 +106,7 @@ def render_command(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     from render import settings
     from render.access import Door, is_loopback, warning
+    from render.api.cache import Cache
     from render.deleting import Deleter
     from render.server import serve
     from render.tokens import Tokens
@@ -134,6 +135,7 @@ def render_command(
         door=door,
         extras=extras,
         delete=Deleter(data, config),
+        cache=Cache(loaded.cache) if loaded.cache.bytes_max else None,
         worker_count=_count(render_workers),
         own_fds=() if ready_fd is None else (ready_fd,),
         on_ready=ready,

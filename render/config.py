@@ -144,6 +144,12 @@ def _idle(value: object) -> float:
     return float(value)
 
 
+def _none_or_idle(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86_400:
+        raise ValueError(f"{value!r} is no number of seconds from 0 to 86,400")
+    return float(value)
+
+
 def _path(value: object) -> Path:
     return Path(_text(value))
 
@@ -203,6 +209,7 @@ class Light(NamedTuple):
 
     points: int = 500_000  # read: their JSON takes some 30 ms
     seconds: float = 0.25  # until a worker begins anew
+    nodes: int = 5_000  # of the tree: their JSON takes some 20 ms
 
 
 @dataclass(frozen=True)
@@ -294,6 +301,22 @@ class Http:
     tls_client_ca: Path | None = field(
         default=None, metadata=_setting(_path, "PEM file: only clients with a certificate of this CA")
     )
+    access_log: Path | None = field(  # nginx: on
+        default=None,
+        metadata=_setting(
+            _path,
+            "file that gets a line of JSON a request; five of 64 MiB are kept, logrotate may move them, too",
+        ),
+    )
+    slow_s: float = field(  # VictoriaMetrics: 5; MySQL: 10
+        default=1.0,
+        metadata=_setting(
+            _none_or_idle, "seconds from which on a request is told as slow, with its plan; 0 = none is"
+        ),
+    )
+    slow_log: Path | None = field(
+        default=None, metadata=_setting(_path, "file that gets these lines of JSON; none = the log on stderr")
+    )
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """What does not fit together: the key to look at, and what is wrong."""
@@ -311,6 +334,26 @@ DEFAULT_HTTP = Http()
 
 
 @dataclass(frozen=True)
+class CacheBounds:
+    """[cache]: answers that are given again."""
+
+    bytes_max: int = field(
+        default=64 << 20,
+        metadata=_setting(_whole(0, 1 << 40), "bytes of answers that are kept; 0 = none are"),
+    )
+    max_age_s: int = field(  # graphite-web: 60, whatever has come meanwhile
+        default=60,
+        metadata=_setting(
+            _whole(1, 86_400),
+            "seconds for which late datapoints may be missing from an answer; new ones never are",
+        ),
+    )
+
+
+DEFAULT_CACHE = CacheBounds()
+
+
+@dataclass(frozen=True)
 class Access:
     """[access]: who may ask for what. Tokens are made by `plumbago token add`."""
 
@@ -318,8 +361,8 @@ class Access:
         default=None,
         metadata=_setting(
             _scope_or_auto,
-            "what is allowed without a token: none, read, write, admin; auto = none as soon as there is a token, "
-            "before that write on a loopback address and read on others",
+            "what is allowed without a token: none, read, write, admin; auto = none as soon as there is a token or "
+            "a proxy, before that write on a loopback address and read on others",
         ),
     )
     hosts: tuple[str, ...] = field(
@@ -413,11 +456,19 @@ class Settings:
 
     http: Http = DEFAULT_HTTP
     query: Limits = DEFAULT_LIMITS
+    cache: CacheBounds = DEFAULT_CACHE
     access: Access = DEFAULT_ACCESS
     functions: Functions = field(default_factory=Functions)
     lookup: Lookup = field(default_factory=Lookup)
 
 
 TABLES: Mapping[str, type[Any]] = MappingProxyType(
-    {"http": Http, "query": Limits, "access": Access, "functions": Functions, "lookup": Lookup}
+    {
+        "http": Http,
+        "query": Limits,
+        "cache": CacheBounds,
+        "access": Access,
+        "functions": Functions,
+        "lookup": Lookup,
+    }
 )

@@ -13,13 +13,15 @@ from functools import cached_property
 from typing import NamedTuple
 
 from render import api
-from render.api.response import error_response
+from render.api.cache import Cache
+from render.api.response import View, error_response
 from render.config import Limits
 from render.errors import RenderError, TooHeavy
 from render.request import Params, read_params
 from render.transfer import sent
 from render.workers import Question, Workers
 
+_ENDS = ("from", "until")
 _SILENT_S = 15.0  # how much later than its deadline a worker must have said something
 
 
@@ -55,15 +57,21 @@ class Desk:
         def elsewhere(params: Params, now: int) -> api.Response:
             return self.workers.ask(Question(ask.path, params, ask.body, now), gone, seconds)
 
-        return self._answer(ask, replace(self.house, cancelled=gone, elsewhere=elsewhere))
+        house = replace(self.house, cancelled=gone, elsewhere=elsewhere)
+        return self._answer(
+            ask, house, None if ask.route.keeps else lambda params, _, now: elsewhere(params, now)
+        )
 
-    def _answer(self, ask: Ask, house: api.House) -> api.Response:
+    def _answer(self, ask: Ask, house: api.House, view: View | None = None) -> api.Response:
         try:
             params = read_params(ask.query, ask.body, ask.form_type, fields_max=house.http.fields_max)
         except RenderError as error:
             return error_response(error)
         house.source.refresh()
-        response = api.respond(ask.route.view, params, house, int(self.clock()))
+        response = api.respond(view or ask.route.view, params, house, int(self.clock()))
+        if response.account is None:  # it has failed, or costs nothing to speak of
+            asked = {"targets": params.get("target", []), "window": [params.get(end) for end in _ENDS]}
+            response = replace(response, account=asked)
         return sent(response, ask.accepted, ask.known if ask.method != "POST" else ())
 
     @cached_property
@@ -78,4 +86,7 @@ def work(house: api.House, question: Question, cancelled: Callable[[], bool]) ->
     house.source.refresh()
     route = api.route(question.path)
     assert route is not None  # the server has found it
-    return api.respond(route.view, question.params, replace(house, cancelled=cancelled), question.now)
+    # the server keeps answers, a worker says how
+    cache = Cache(replace(house.cache.bounds, bytes_max=0)) if house.cache is not None else None
+    here = replace(house, cancelled=cancelled, cache=cache)
+    return api.respond(route.view, question.params, here, question.now)

@@ -51,20 +51,21 @@ def render(
     trace: Trace | None = None,
     extras: Extras = NO_EXTRAS,
     stitched: bool = False,
+    admitted: Callable[[Request], None] = lambda _: None,
 ) -> list[SeriesList]:
     """One series list a target. What several targets share is read and evaluated once. Raises RenderError.
 
-    `cancelled` tells when nobody waits for the answer any more; `trace` is told what is done. `stitched`: a
-    long range is fine where there is fine data, and coarse before.
+    `cancelled` tells when nobody waits for the answer any more; `trace` is told what is done, and `admitted` that it
+    may be read. `stitched`: a long range is fine where there is fine data, and coarse before.
     """
     if len(targets) > limits.targets_max:
         raise TooMuch(f"{len(targets)} targets in a request; at most {limits.targets_max}")
     nodes = [parse(extras.macros.expand(target), variables=variables) for target in targets]
-    request = Request(source, limits, clock, _repeated(nodes), cancelled=cancelled, trace=trace)
-    context = Context(
-        start, until, now, zone, x_files_factor, variables, request, extras=extras, stitched=stitched
-    )
+    window = Window(start, until)
+    request = Request(source, limits, clock, _repeated(nodes), window, cancelled=cancelled, trace=trace)
+    context = Context(window, now, zone, x_files_factor, variables, request, extras=extras, stitched=stitched)
     _admit(nodes, context)
+    admitted(request)
     return [evaluate(node, context) for node in nodes]
 
 
@@ -77,11 +78,14 @@ def evaluate(target: Node, context: Context) -> SeriesList:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What a series function knows of its request; `start` and `until` are those it is evaluated over."""
+    """What a series function knows of its request; `start` and `until` are those it is evaluated over.
 
-    start: int  # epoch seconds; the first datapoint lies after it
-    until: int
-    now: int
+    What a function makes of `start`, `until` and `now` holds for these seconds only, so that its answer is not given
+    for another window. `window` is for what all seconds of a step have in common, such as the grid's first point.
+    """
+
+    window: Window  # the first datapoint lies after its start
+    at: int  # now, epoch seconds
     zone: tzinfo
     x_files_factor: float | None  # the request's; a function's own argument goes before it
     variables: Mapping[str, str]
@@ -90,6 +94,24 @@ class Context:
     part: Part | None = None  # of this pattern only these series are read
     stitched: bool = False  # long ranges are put together of all archives
     extras: Extras = NO_EXTRAS
+
+    @property
+    def start(self) -> int:
+        """Epoch seconds, as the others."""
+        return self._own_seconds(self.window.start)
+
+    @property
+    def until(self) -> int:
+        return self._own_seconds(self.window.until)
+
+    @property
+    def now(self) -> int:
+        self.request.may_recur = False
+        return self.at
+
+    def _own_seconds(self, seconds: int) -> int:
+        self.request.is_of_one_window = True
+        return seconds
 
     @property
     def lookups(self) -> Lookups:
@@ -103,8 +125,8 @@ class Context:
         """The series that a pattern names, over this window, under their paths."""
         factor = 0.0 if self.x_files_factor is None else self.x_files_factor
         if self.part is not None and self.part.pattern == pattern:
-            return self.request.fetch_part(self.part, self.reading, self.now, factor)
-        return self.request.fetch(pattern, self.reading, self.now, factor)
+            return self.request.fetch_part(self.part, self.reading, self.at, factor)
+        return self.request.fetch(pattern, self.reading, self.at, factor)
 
     @property
     def stacks(self) -> dict[str, SeriesList]:
@@ -112,7 +134,7 @@ class Context:
 
     @property
     def reading(self) -> Reading:
-        return Reading(Window(self.start, self.until), self.method, self.stitched)
+        return Reading(self.window, self.method, self.stitched)
 
     def evaluate(self, node: Node, start: int | None = None, until: int | None = None) -> SeriesList:
         """The series of a tree over this window, or another."""
@@ -129,7 +151,7 @@ class Context:
         pattern = self.pattern_of(node)
         if pattern is None:
             return max((block.step for block in self.evaluate(node).blocks), default=1)
-        return max((grid.step for grid in self.request.grids(pattern, self.reading, self.now)), default=1)
+        return max((grid.step for grid in self.request.grids(pattern, self.reading, self.at)), default=1)
 
     def pattern_of(self, node: Node) -> str | None:
         """The pattern that a node is, seriesByTag() too, which the store is asked for then; None = none."""
@@ -159,10 +181,14 @@ class Context:
         """This context with another window."""
         if start is None and until is None:
             return self
-        start, until = self.start if start is None else start, self.until if until is None else until
-        if until - start > self.request.limits.span_s_max:
-            raise TooMuch(f"a window of {until - start} s; at most {self.request.limits.span_s_max}")
-        return replace(self, start=start, until=until)
+        window = Window(
+            self.window.start if start is None else start, self.window.until if until is None else until
+        )
+        if window.until - window.start > self.request.limits.span_s_max:
+            raise TooMuch(
+                f"a window of {window.until - window.start} s; at most {self.request.limits.span_s_max}"
+            )
+        return replace(self, window=window)
 
     def _shared(self, call: Call) -> SeriesList:
         shared = self.request.shared
@@ -191,6 +217,11 @@ class Expression:
 
     def evaluate(self, start: int | None = None, until: int | None = None) -> SeriesList:
         return self.context.evaluate(self.node, start, until)
+
+    def shifted(self, seconds: int) -> SeriesList:
+        """Over the window that begins and ends so much later."""
+        start, until = self.context.window
+        return self.context.evaluate(self.node, start + seconds, until + seconds)
 
 
 def _call(call: Call, context: Context) -> SeriesList:
@@ -249,7 +280,7 @@ def _parts(node: Node, context: Context) -> Iterator[Context]:
         if not isinstance(inner, Call) or not inner.args or not _function(inner.function).each:
             return
         inner = inner.args[0]
-    for part in context.request.parts(pattern, context.reading, context.now):
+    for part in context.request.parts(pattern, context.reading, context.at):
         yield replace(context, part=part)
 
 
@@ -273,7 +304,7 @@ def _widened(
     That may depend on the step ("5 points"): the ordinary window's, which of a call only evaluating it tells.
     """
     step = max(map(context.step_of, nodes), default=1) if _depends_on_step(earlier, arguments) else 1
-    return context.over(context.start - earlier(arguments, step), None)
+    return context.over(context.window.start - earlier(arguments, step), None)
 
 
 def _depends_on_step(earlier: Callable[[dict[str, Any], int], int], arguments: dict[str, Any]) -> bool:
@@ -345,7 +376,7 @@ def _admit(nodes: Sequence[Node], context: Context) -> None:
         context.request.foresee(*one)
     known = {pattern for pattern, _ in asked}
     rest = (pattern for node in nodes for pattern in _patterns(node) if pattern not in known)
-    context.request.admit([*asked, *((pattern, context.reading) for pattern in rest)], context.now)
+    context.request.admit([*asked, *((pattern, context.reading) for pattern in rest)], context.at)
 
 
 def _foreseen(node: Node, context: Context) -> list[tuple[str, Reading]]:

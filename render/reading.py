@@ -138,6 +138,7 @@ class Request:
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
         shared: frozenset[Key] = frozenset(),
+        window: Window | None = None,
         *,
         cancelled: Callable[[], bool] = lambda: False,
         trace: Trace | None = None,
@@ -153,6 +154,12 @@ class Request:
         self._readings: dict[str, set[Reading]] = {}  # of each pattern: those foreseen, and those done
         self.evaluated: dict[tuple[Key, Reading], SeriesList] = {}
         self.stacks: dict[str, SeriesList] = {}
+        self._window = window
+        self.is_of_one_window = (
+            False  # another window's datapoints may be others though they lie in the same steps
+        )
+        self.common_step = 0  # the common divisor of all steps that were read
+        self.may_recur = True  # an equal request would read the same again
         self.series = 0
         self.held = 0  # datapoints in `_fetched`
         self.read = 0  # datapoints
@@ -254,7 +261,25 @@ class Request:
         grids = self._grids.get((pattern, reading))
         if grids is None:
             grids = self._grids[pattern, reading] = self._grids_of(self.find(pattern), reading, now)
+            for grid in grids:
+                self._note(reading.window, grid.step)
         return grids
+
+    def _note(self, window: Window, step: int) -> None:
+        """What is read begins and ends whole steps off the request's window, or depends on its very seconds."""
+        self.common_step = math.gcd(self.common_step, step)
+        if self._window is None or any((a - b) % step for a, b in zip(window, self._window, strict=True)):
+            self.is_of_one_window = True
+
+    def count_events(self, asked: Asked, step: int) -> npt.NDArray[np.float64]:
+        """See Source. Whether there are more is not seen by what is read of series."""
+        self.may_recur = False
+        return self.source.count_events(asked, step)
+
+    @property
+    def read_series(self) -> Sequence[SeriesIds]:
+        """The series of each pattern."""
+        return [found.series for found in self._found.values()]
 
     def _grids_of(self, found: Found, reading: Reading, now: int) -> Sequence[Grid]:
         if not len(found.series):

@@ -46,7 +46,8 @@ class RenderRequest:
     jsonp: str | None = None  # the callback's name
     x_files_factor: float | None = None
     variables: Mapping[str, str] = field(default_factory=dict)  # of template()
-    cache_s: int = 0  # how long a cache may keep the answer; 0 = not at all
+    cache_s: int = 0  # how old an answer may be whatever has come since
+    may_be_kept: bool = True  # noCache: a new one is wanted
     stitch: bool = False  # a long range is fine where there is fine data, and coarse before
     explain: bool = False  # answer what was done instead of what came of it
 
@@ -81,6 +82,7 @@ def parse_render(params: Params, now: int) -> RenderRequest:
         x_files_factor=given.read("xFilesFactor", _fraction, None),
         variables=given.indexed("template"),
         cache_s=0 if given.has("noCache") else given.read("cacheTimeout", _seconds, 0),
+        may_be_kept=not given.has("noCache"),
         stitch=given.read("stitch", boolean, False),
         explain=given.read("explain", boolean, False),
     )

@@ -12,7 +12,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event, Thread
@@ -33,20 +33,28 @@ from zope.interface import implementer
 
 from render import api
 from render.access import Asker, Door, Knock, NoKeys, policy
-from render.api.response import failure
+from render.api.cache import Cache
+from render.api.openapi import COUNTERS_TYPE
+from render.api.response import NOT_CACHED, failure
 from render.config import DEFAULT_ACCESS, DEFAULT_HTTP, DEFAULT_LIMITS, Http, Limits, Scope
 from render.desk import Ask, Desk, work
 from render.errors import Refused, TooHeavy
 from render.extras import NO_EXTRAS, Extras
+from render.observer import Observer
 from render.source import SharedStore
+from render.statistics import GONE, Exposition, Live, Note, Report
 from render.tls import ServerTLS, server_tls
 from render.workers import Workers
+from storage.ask import tell
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from storage.store import Store
 
 OPEN = Door(DEFAULT_ACCESS, NoKeys(), local=True)  # without tokens, to its own host only
 _LOG = logging.getLogger(__name__)
+_REPORT_SOON_S = 1.0
+_REPORT_AGAIN_S = 10.0  # where nobody wants to be told of us
 
 
 def serve(
@@ -57,6 +65,7 @@ def serve(
     bounds: Http = DEFAULT_HTTP,
     door: Door = OPEN,
     extras: Extras = NO_EXTRAS,
+    cache: Cache | None = None,
     delete: Callable[[Sequence[str]], None] | None = None,
     worker_count: int = 0,
     own_fds: Sequence[int] = (),
@@ -68,7 +77,9 @@ def serve(
     """
     tls = server_tls(bounds)
     started = int(time.time())
-    house = api.House(SharedStore(store), limits, bounds, started=started, extras=extras, delete=delete)
+    house = api.House(
+        SharedStore(store), limits, bounds, started=started, extras=extras, cache=cache, delete=delete
+    )
     _warm_up(house)
     workers = Workers(
         worker_count, partial(work, house), partial(_apart, house, [listening.fileno(), *own_fds])
@@ -84,7 +95,9 @@ def serve(
     reactor.adoptStreamPort(listening.fileno(), listening.family, _secured(site, tls))
     listening.close()
     reactor.callWhenRunning(on_ready)
+    Reporter(reactor, site.report, partial(tell, store.folder), _pool(1, "report")).start()
     reactor.run()
+    site.observer.close()
 
 
 def _secured(site: Site, tls: ServerTLS | None) -> Any:
@@ -130,6 +143,7 @@ class Request(server.Request):
     channel: Any  # the HTTPChannel, whose site and transport are set when it is connected
     content: Any  # a file
     form_type = ""
+    note: Note
     _refused = False
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's name
@@ -153,6 +167,9 @@ class Request(server.Request):
     def _refuse(self, status: bytes, reason: str) -> None:
         """Answer and close the connection; what of the body is there already is thrown away."""
         self._refused = True
+        # Twisted has not given us these yet
+        method, uri = getattr(self.channel, "_command", b""), getattr(self.channel, "_path", b"")
+        self.note = _note(self, method, uri)
         self.requestHeaders.removeHeader("expect")  # or Twisted would ask for the body
         answer = failure(reason, int(status[:3]))
         head = (
@@ -161,6 +178,7 @@ class Request(server.Request):
         self.channel.transport.write(
             head + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(answer.body) + answer.body
         )
+        self.channel.site.ended(self.note, answer.status, len(answer.body))
         self.channel.loseConnection()
 
 
@@ -194,12 +212,40 @@ class Site(server.Site):
     protocol = Channel  # type: ignore[assignment]  # without HTTP/2, which needs the one that chooses
 
     def __init__(self, desk: Desk, reactor: Any, pools: Pools, door: Door = OPEN) -> None:
-        page = Page(desk, reactor, pools, door)
-        super().__init__(page, Request, timeout=desk.house.http.idle_s, reactor=reactor)
+        self.observer = Observer(desk.house.http, desk.clock)
+        exposition = Exposition(self.observer.statistics, self.live)
+        self.page = Page(desk, reactor, pools, door, exposition.text, self.ended)
+        super().__init__(self.page, Request, timeout=desk.house.http.idle_s, reactor=reactor)
         self.house, self.connections = desk.house, 0
+        self.report = Report(self.observer.statistics, self.live)
 
     def log(self, request: http.Request) -> None:
-        """No line a request: what clients send is not for the log."""
+        """All of the answer is written."""
+        assert isinstance(request, Request)
+        self.ended(request.note, request.code, request.sentLength)
+
+    def ended(self, note: Note, status: int, sent: int) -> None:
+        """A request has ended, with so many bytes of a body; each once."""
+        note.end(status, sent)
+        self.observer.ended(note)
+
+    def live(self) -> Live:
+        """What is counted as it is now."""
+        page, workers, cache = self.page, self.page.desk.workers, self.house.cache
+        light, bounds = page.pending - page.heavy, self.house.http
+        in_work = min(light, bounds.running_max) + min(page.heavy, workers.count)
+        return Live(
+            self.connections,
+            in_work,
+            page.pending - in_work,
+            page.heavy,
+            len(self.house.source),
+            self.house.source.refreshes,
+            workers.started,
+            workers.lost,
+            None if cache is None else cache.statistics(),
+            self.observer.dropped,
+        )
 
 
 @dataclass(eq=False)
@@ -218,6 +264,8 @@ class Page(Resource):
     reactor: Any
     pools: Pools
     door: Door
+    counters: Callable[[], bytes]  # Prometheus' text
+    ended: Callable[[Note, int, int], None]
     pending: int = field(default=0, init=False)
     heavy: int = field(default=0, init=False)  # of these, those that are a worker's or wait for one
     isLeaf = True  # noqa: N815  # Twisted's name
@@ -226,7 +274,9 @@ class Page(Resource):
         super().__init__()
 
     def render(self, request: Request) -> int | bytes:
-        knock, number = _knock(request), _number(request)
+        knock = _knock(request)
+        request.note = _note(request, request.method, request.uri)
+        number = request.note.number
         request.setHeader("X-Request-Id", number)
         try:
             if knock.method == "OPTIONS" and knock.header("access-control-request-method"):
@@ -234,6 +284,7 @@ class Page(Resource):
             for name, value in self.door.shared_with(knock).items():
                 request.setHeader(name, value)
             asker = self.door.asker(knock, int(self.desk.clock()))
+            request.note.name = asker.name
             return self._answer_of(request, knock, asker, number)
         except Refused as error:
             return _write(request, api.refused(error))
@@ -242,12 +293,16 @@ class Page(Resource):
         """Raises Refused if who asks may not, which does not depend on what there is."""
         path = unquote(request.path.decode("ascii", "replace"), errors="replace")
         route, method = api.route(path), knock.method
+        query = request.uri.partition(b"?")[2]
+        request.note.route = api.name_of(path, method, query)
         needed = Scope.READ if route is None else route.scope(method)
         self.door.admit(knock, asker, needed, changes=route is not None and route.is_change(method))
         if route is None:
             return _write(request, api.not_found(path))
         if method not in route.methods:
             return _write(request, api.wrong_method(method, route))
+        if request.note.route == api.COUNTERS:
+            return _write(request, api.Response(self.counters(), COUNTERS_TYPE, headers=NOT_CACHED))
         if route.at_once:
             return _write(request, api.respond(route.view, {}, self.desk.house, int(self.desk.clock())))
         bounds = self.desk.house.http
@@ -255,7 +310,6 @@ class Page(Resource):
             return _write(request, _busy(f"{self.pending} requests are being worked on or wait"))
         # who may not change things may still ask, so only a POST has a body
         body = request.content.read() if method == "POST" else b""
-        query = request.uri.partition(b"?")[2]
         ask = Ask(
             number, method, path, route, query, body, request.form_type,
             knock.header("accept-encoding"), knock.header("if-none-match"),
@@ -276,10 +330,12 @@ class Page(Resource):
         if response is not None and not gone.is_set():
             request.write(_write(request, response))
             request.finish()
+        elif not request.note.status:  # and was not written to its end
+            self.ended(request.note, GONE, request.sentLength)
 
     async def _response(self, request: Request, ask: Ask, gone: Event) -> api.Response | None:
         """None = it is written already."""
-        work = partial(self._on_a_thread, self.desk.answer, request, ask, gone)
+        work = partial(self._on_a_thread, self.desk.answer, request, ask, gone, time.perf_counter())
         try:
             return await deferToThreadPool(self.reactor, self.pools.light, work)
         except TooHeavy:
@@ -288,8 +344,10 @@ class Page(Resource):
         if self.heavy >= most:
             return _busy(f"{self.heavy} heavy requests are being worked on or wait")
         self.heavy += 1
+        request.note.worker = True
+        asked = time.perf_counter()
         try:
-            work = partial(self._on_a_thread, self.desk.answer_by_worker, request, ask, gone)
+            work = partial(self._on_a_thread, self.desk.answer_by_worker, request, ask, gone, asked)
             return await deferToThreadPool(self.reactor, self.pools.heavy or self.pools.light, work)
         finally:
             self.heavy -= 1
@@ -300,11 +358,14 @@ class Page(Resource):
         request: Request,
         ask: Ask,
         gone: Event,
+        asked: float,
     ) -> api.Response | None:
-        """None = it was written while it was made."""
+        """None = it was written while it was made. `asked`: when a thread was asked for."""
+        request.note.waited_s += time.perf_counter() - asked
         if gone.is_set():
             return None
         response = answer(ask, gone.is_set)
+        request.note.made(response.account)
         if response.rest is None:
             return response
         Outflow(self.reactor, request, gone, self.desk.house.http.idle_s).send(response)
@@ -316,6 +377,34 @@ class Page(Resource):
         return failure(
             "internal error: the server's log has it under this request's id", 500, request=ask.number
         )
+
+
+class Reporter:
+    """Has the process that has the store record what we count, as often as that one says; if there is one."""
+
+    def __init__(
+        self, reactor: Any, report: Report, tell: Callable[[Mapping[str, float]], float], pool: ThreadPool
+    ) -> None:
+        """`tell` may block; it gives the seconds until it is to be called again, 0 = nothing is wanted."""
+        self._reactor, self._report, self._tell, self._pool = reactor, report, tell, pool
+        self._every_s = 0.0
+
+    def start(self) -> None:
+        self._reactor.callLater(_REPORT_SOON_S, self._begin)
+
+    def _begin(self) -> None:
+        Deferred.fromCoroutine(self._go_on()).addErrback(_not_written)
+
+    async def _go_on(self) -> None:
+        values = self._report.take() if self._every_s else {}
+        try:
+            every_s = await deferToThreadPool(self._reactor, self._pool, self._tell, values)
+        except (StorageError, OSError, ValueError) as error:
+            _LOG.debug("nobody records what is counted: %s", error)  # what was counted is told the next time
+        else:
+            self._report.taken()
+            self._every_s = every_s
+        self._reactor.callLater(self._every_s or _REPORT_AGAIN_S, self._begin)
 
 
 def _busy(words: str) -> api.Response:
@@ -396,11 +485,20 @@ def _number(request: Request) -> str:
     return given.decode() if _NUMBER.fullmatch(given) else secrets.token_hex(8)
 
 
+def _note(request: Request, method: bytes, uri: bytes) -> Note:
+    return Note(_number(request), _client(request), method.decode("ascii", "replace"), uri)
+
+
+def _client(request: Request) -> str:
+    """The address of the connection; "" for a Unix socket."""
+    return str(getattr(request.getClientAddress(), "host", ""))
+
+
 def _knock(request: Request) -> Knock:
     raw = request.requestHeaders.getRawHeaders
     return Knock(
         request.method.decode("ascii", "replace"),
-        str(getattr(request.getClientAddress(), "host", "")),
+        _client(request),
         lambda name: raw(name, ()),
         request.clientproto.decode("ascii", "replace"),
     )

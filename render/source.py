@@ -53,6 +53,16 @@ class Source(reading.Source, Protocol):
         """A number that changes when the catalogue was rewritten."""
         ...
 
+    @property
+    def names_version(self) -> tuple[int, ...]:
+        """What changes when a name is added, moves or goes."""
+        ...
+
+    @property
+    def refreshes(self) -> int:
+        """How often `refresh` has brought something since the start."""
+        ...
+
     def refresh(self) -> None:
         """Take in what was added; cheap when nothing was."""
         ...
@@ -111,6 +121,8 @@ class SharedStore:
         self._store = store
         self._events = Events(store.folder)
         self._lock = Lock()
+        self._version: tuple[int, ...] = ()
+        self.refreshes = -1  # the first is none
         self.refresh()
 
     def after_fork(self) -> None:
@@ -121,6 +133,9 @@ class SharedStore:
             self._store.refresh()
             self._index = self._store.index
             self._generation = self._store.catalogue.epoch()
+            if self._version != self.names_version:
+                self._version = self.names_version
+                self.refreshes += 1
 
     def __len__(self) -> int:
         return len(self._store)
@@ -128,6 +143,10 @@ class SharedStore:
     @property
     def generation(self) -> int:
         return self._generation
+
+    @property
+    def names_version(self) -> tuple[int, ...]:
+        return self._generation, self._store.moves, self._store.seen
 
     def find(self, pattern: str) -> Nodes:
         return self._index.find(pattern)

@@ -135,7 +135,7 @@ def remove(folder: Path, name: str) -> None:
 @contextmanager
 def _changing(folder: Path) -> Iterator[list[Token]]:
     """The tokens as a list, which is written when all went well, with the folder locked against others meanwhile."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(0o750, parents=True, exist_ok=True)
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -14,6 +14,7 @@ means that nobody waits any more. A worker that has died, or does not come to an
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -39,6 +40,7 @@ _NICE = 10  # light queries go first where both want a processor
 _LOOK_S = 0.05  # after so long without an answer is looked whether somebody still waits
 _START_S = 30.0
 _END = b""
+_PR_SET_PDEATHSIG = 1
 
 
 class Question(NamedTuple):
@@ -60,11 +62,16 @@ class Workers:
 
     def __init__(self, count: int, answer: Answer, apart: Callable[[], None]) -> None:
         """Call it before there are threads. `apart` is called first in the nursery, to let go what is not its own."""
-        self.count, self.started = count, 0
+        self.count, self.started, self.lost = count, 0, 0
         self._nursery = _fork_nursery(answer, apart) if count else None
         self._free: SimpleQueue[_Worker | None] = SimpleQueue()
         for _ in range(count):
             self._free.put(None)  # started when it is needed first
+
+    @property
+    def can_start(self) -> bool:
+        """Whether the process lives that workers are forked of: it never speaks, what can be read is its end."""
+        return self._nursery is None or not select.select([self._nursery], [], [], 0)[0]
 
     def ask(self, question: Question, cancelled: Callable[[], bool], seconds: float) -> Response:
         """The answer of whichever is free, waiting for one. It has to be read to its end, or `rest` closed.
@@ -76,21 +83,15 @@ class Workers:
             if worker is None or not worker.lives():
                 worker = self._start()
             head = worker.ask(question, cancelled, seconds)
-        except BaseException:
-            self._free.put(None)
+        except BaseException as error:
+            self.give_back(None, lost=isinstance(error, Lost))
             raise
-        return Response(**head, rest=self._rest(worker, cancelled, seconds))
+        return Response(**head, rest=_Rest(self, worker, cancelled, seconds))
 
-    def _rest(self, worker: _Worker, cancelled: Callable[[], bool], seconds: float) -> Iterator[bytes]:
-        ended = False
-        try:
-            while chunk := worker.receive(cancelled, seconds):
-                yield chunk
-            ended = True
-        finally:
-            if not ended:
-                worker.kill()
-            self._free.put(worker if ended else None)
+    def give_back(self, worker: _Worker | None, *, lost: bool = False) -> None:
+        """One that waits for a question again; None = one to be started when it is needed."""
+        self.lost += lost
+        self._free.put(worker)
 
     def _start(self) -> _Worker:
         assert self._nursery is not None
@@ -151,6 +152,44 @@ class _Worker:
         self._socket.close()
 
 
+class _Rest:
+    """The chunks of an answer. The worker is free again when they are read, or replaced when they are not wanted."""
+
+    def __init__(
+        self, workers: Workers, worker: _Worker, cancelled: Callable[[], bool], seconds: float
+    ) -> None:
+        self._workers, self._cancelled, self._seconds = workers, cancelled, seconds
+        self._worker: _Worker | None = worker
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        worker = self._worker
+        if worker is None:
+            raise StopIteration
+        try:
+            chunk = worker.receive(self._cancelled, self._seconds)
+        except BaseException as error:
+            self._leave(None, lost=isinstance(error, Lost))
+            raise
+        if not chunk:
+            self._leave(worker)
+            raise StopIteration
+        return chunk
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+            self._leave(None)
+
+    __del__ = close  # a generator around this that was never begun closes nothing
+
+    def _leave(self, worker: _Worker | None, *, lost: bool = False) -> None:
+        self._worker = None
+        self._workers.give_back(worker, lost=lost)
+
+
 # --- the other side ---
 
 
@@ -182,17 +221,26 @@ class _only_here:  # noqa: N801  # read as a word
 def _nurse(control: socket.socket, answer: Answer) -> None:
     """Fork a worker for each socket that comes; ends with the server."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries them
+    nursery = os.getpid()
     while True:
         asked, sockets, _, _ = socket.recv_fds(control, 1, 1)
         if not asked:
             return
         if os.fork() == 0:
             with _only_here():
+                _end_with(nursery)
                 control.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 os.nice(_NICE)
                 _work(socket.socket(fileno=sockets[0]), answer)
         os.close(sockets[0])
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel end this process with its parent, though it be in the midst of a step that takes long."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 def _work(connection: socket.socket, answer: Answer) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from storage.errors import CannotAsk, JobFailed, StoreInUse
 from storage.jobs import Progress, drive
 
 SOCKET = "control"
+_LOCK = "lock"  # the store's, which it holds as long as it writes
 REQUEST_BYTES_MAX = 64 << 10
 _ANSWER_BYTES_MAX = 16 << 20  # a line of "done"
 _CONNECT_S = 10.0
@@ -51,6 +53,54 @@ def run_job(
         ) from None
     with connection:
         return _run_there(connection, name, arguments, show)
+
+
+def tell(data: Path, values: Mapping[str, float]) -> float:
+    """Have the server that has the store record what this process has measured, by the names below
+    carbon.agents.<host>. Gives in how many seconds it wants to be told again, 0 = not at all.
+
+    Raises CannotAsk if there is no such server, JobFailed if it refuses, and OSError.
+    """
+    try:
+        connection = _connect(data)
+    except OSError as error:
+        raise CannotAsk(f"no server that has {data} can be told ({error.strerror})") from None
+    with connection:
+        connection.settimeout(_CONNECT_S)
+        connection.sendall(json.dumps({"tell": dict(values)}).encode() + b"\n")
+        with connection.makefile("rb") as answers:
+            answer = json.loads(answers.readline(_ANSWER_BYTES_MAX) or "{}")
+    if "answer" not in answer:
+        raise JobFailed(str(answer.get("error", answer)))
+    return float(answer["answer"])
+
+
+def is_written(data: Path) -> bool:
+    """Whether a process has the store to write it. Never blocks, and never takes the lock, not even to look: one that
+    starts meanwhile would find it taken.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            with socket_address(data) as address:
+                probe.connect(address)
+        except OSError as error:
+            # one that has just started, or cannot make its socket, has the lock all the same
+            return error.errno not in _GONE or _is_locked(data / _LOCK)
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    """By the kernel's list of locks (proc_locks(5)); yes if that cannot be read."""
+    try:
+        inode = path.stat().st_ino
+        listed = Path("/proc/locks").read_text()
+    except FileNotFoundError:
+        return path.exists()
+    except OSError:
+        return True
+    # by the inode only: the device of a btrfs is another one there
+    return re.search(rf"^\d+: FLOCK +ADVISORY +WRITE +\S+ \S+:{inode} ", listed, re.MULTILINE) is not None
 
 
 @contextmanager

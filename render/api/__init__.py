@@ -1,7 +1,7 @@
 """The HTTP API: a table from path to view; view(params, house, now) → Response. No sockets here.
 
 `/render`, `/metrics/find` (also `/metrics`), `/metrics/expand`, `/metrics/index.json`, `/metrics/get-metadata`,
-`/functions`, `/functions/<name>`, `/complete`, `/tags` and `/events` and what is below them, `/version`, `/health`;
+`/metrics` without a query (our counters), `/functions`, `/functions/<name>`, `/complete`, `/tags` and `/events` and what is below them, `/version`, `/health`, `/health/live`, `/health/ready`;
 carbonapi's `/info` and `/_internal/capabilities`; `/openapi.json`, which describes them all.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from urllib.parse import unquote_to_bytes
 
 from render import access
 from render.api import carbonapi, events, functions, health, metrics, openapi, render, tags
@@ -29,6 +30,7 @@ class Route:
     changes: bool = False  # a POST changes something, though one can GET as well
     admin: bool = False  # and what it changes cannot be taken back
     heavy: bool = False  # always a worker's
+    keeps: bool = False  # looks among its former answers before it has a worker answer
 
     def is_change(self, method: str) -> bool:
         return access.is_change(method, () if self.changes else self.methods)
@@ -42,10 +44,13 @@ class Route:
         return Scope.ADMIN if self.admin else Scope.WRITE
 
 
+COUNTERS = "/metrics"
+NOWHERE = "none"
 _READ = ("GET", "HEAD")
+_NAMED = ("/functions/{name}", "/events/{id}", "/tags/{tag}")
 _CHANGE = ("POST",)
 _WITH_SLASH = {  # these may end in one
-    "/render": Route(render.view),
+    "/render": Route(render.view, keeps=True),
     "/metrics": Route(metrics.find),
     "/metrics/find": Route(metrics.find),
     "/metrics/expand": Route(metrics.expand),
@@ -64,6 +69,8 @@ ROUTES: Mapping[str, Route] = MappingProxyType(
     {
         **_WITH_SLASH,
         **{f"{path}/": route for path, route in _WITH_SLASH.items()},
+        "/health/live": Route(health.live, _READ, at_once=True, is_open=True),
+        "/health/ready": Route(health.ready, _READ, at_once=True, is_open=True),
         "/openapi.json": Route(openapi.view, _READ, at_once=True, is_open=True),
         "/metrics/index.json": Route(metrics.index, heavy=True),
         "/tags/findSeries": Route(tags.find_series),
@@ -86,6 +93,21 @@ def route(path: str) -> Route | None:
     if found is None and path.startswith("/tags/"):
         return Route(tags.tag(path.removeprefix("/tags/")), _READ)
     return found
+
+
+def name_of(path: str, method: str, query: bytes) -> str:
+    """The name of what answers, one of few: a path without its last slash, or such as /tags/{tag}, or NOWHERE.
+
+    Find's other name is COUNTERS' too: Prometheus asks there, with no `query`, which find must have.
+    """
+    if path in ROUTES:
+        name = path.removesuffix("/")
+        return name if name != COUNTERS or (method in _READ and not _has_query(query)) else "/metrics/find"
+    return next((name for name in _NAMED if path.startswith(name.partition("{")[0])), NOWHERE)
+
+
+def _has_query(query: bytes) -> bool:
+    return any(unquote_to_bytes(each.partition(b"=")[0]) == b"query" for each in query.split(b"&"))
 
 
 def respond(view: View, params: Params, house: House, now: int) -> Response:
@@ -117,4 +139,7 @@ def wrong_method(method: str, route: Route) -> Response:
     )
 
 
-__all__ = ["ROUTES", "House", "Response", "Route", "not_found", "refused", "respond", "route", "wrong_method"]
+__all__ = [
+    "COUNTERS", "NOWHERE", "ROUTES", "House", "Response", "Route", "name_of", "not_found", "refused", "respond",
+    "route", "wrong_method",
+]  # fmt: skip

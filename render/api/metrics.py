@@ -10,6 +10,7 @@ import orjson
 from render.api import carbonapi
 from render.api.nodes import CLUSTER, JSON, Asked, Found, treejson
 from render.api.response import NOT_CACHED, House, Response, called, json_response
+from render.errors import TooHeavy
 from render.formats import FORMATS
 from render.request import Parameters, Params, one_of, read_times
 from render.source import Nodes
@@ -68,9 +69,16 @@ def _nodes(
 ) -> tuple[bytes, Mapping[str, str]]:
     """The body, and the headers, which tell when there were more."""
     most = house.http.found_max
-    nodes = house.source.find(pattern)
+    nodes = _light(house.source.find(pattern), house)
     body = (JSON.get(form) or CLUSTER[form])(Found.of(nodes, most, leaves_only=leaves_only), asked)
     return body, _truncated(most) if len(nodes.paths) > most else NOT_CACHED
+
+
+def _light(nodes: Nodes, house: House) -> Nodes:
+    """The nodes; raises TooHeavy if a worker should tell them."""
+    if house.limits.light is not None and len(nodes.series) > house.limits.light.nodes:
+        raise TooHeavy
+    return nodes
 
 
 def expand(params: Params, house: House, now: int) -> Response:
@@ -96,8 +104,6 @@ def expand(params: Params, house: House, now: int) -> Response:
 
 def index(params: Params, house: House, now: int) -> Response:
     """The path of every series, sorted."""
-    if house.elsewhere is not None:
-        return house.elsewhere(params, now)
     given = Parameters(params)
     pretty, jsonp = given.pretty(), given.jsonp()
     given.check()

@@ -119,6 +119,7 @@ _SENT_AS = {
 _TIMES = "from until now tz"
 _WRITTEN = "pretty jsonp"
 _MESSAGES = ("application/x-protobuf", "application/x-carbonapi-v3-pb")
+COUNTERS_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text
 _CLUSTER = ("application/pickle", "application/x-msgpack", *_MESSAGES)
 
 
@@ -154,6 +155,12 @@ OPERATIONS: Mapping[str, Operation] = {
         _split(f"query! {_TIMES} wildcards leavesOnly position automatic_variants local {_WRITTEN}", "find's format"),
         {"anyOf": [_list(_NAMED), _object(metrics=_list(_NAMED)), _object(nodes=_TEXTS)]},
         others=_CLUSTER,
+    ),
+    "/metrics": Operation(
+        "The nodes that match a glob, as /metrics/find; without a query the server's own counters, for Prometheus.",
+        _split(f"query {_TIMES} wildcards leavesOnly position automatic_variants local {_WRITTEN}", "find's format"),
+        {"anyOf": [_list(_NAMED), _object(metrics=_list(_NAMED)), _object(nodes=_TEXTS)]},
+        others=(*_CLUSTER, COUNTERS_TYPE),
     ),
     "/metrics/expand": Operation(
         "The paths that match globs.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
@@ -14,6 +14,9 @@ from render.errors import RenderError
 from render.extras import NO_EXTRAS, Extras
 from render.request import Params
 from render.source import Source
+
+if TYPE_CHECKING:
+    from render.api.cache import Cache
 
 NOT_CACHED: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-cache", "Pragma": "no-cache"})
 
@@ -27,11 +30,13 @@ class House:
     http: Http = DEFAULT_HTTP
     started: int = 0  # epoch seconds
     extras: Extras = NO_EXTRAS
+    cache: Cache | None = None  # of what /render answers
     cancelled: Callable[[], bool] = lambda: False  # whether nobody waits for the answer any more
     # has another process answer, if the request is known to be heavy
     elsewhere: Callable[[Params, int], Response] | None = None
     # lets the series of canonical paths go, for /tags/delSeries; None = that is not allowed over HTTP
     delete: Callable[[Sequence[str]], None] | None = None
+    not_ready: Callable[[], Sequence[str]] = lambda: ()  # why nobody should ask now
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Response:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     rest: Iterator[bytes] | None = None  # what follows the body, made while it is sent
-    reuse: Mapping[str, Any] | None = None  # how the cache may use it again (cache.Reuse)
+    reuse: Sequence[Any] | None = None  # how the cache may give it again (cache.Reuse)
     account: Mapping[str, Any] | None = None  # what it has cost, for the log and the counters
 
     def chunks(self) -> Iterator[bytes]:

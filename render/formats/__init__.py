@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from render.series import SeriesList
 class Format(NamedTuple):
     content_type: str
     encode: Callable[[SeriesList, Presentation], bytes]
+    chunks: Callable[[SeriesList, Presentation], Iterator[bytes]] | None = None  # the same, piece by piece
     is_script: bool = False  # the body is an expression of JavaScript, so that jsonp can call with it
     is_picture: bool = False  # the request's drawing parameters are for it
 
@@ -26,7 +27,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "carbonapi_v3_pb": Format(protobuf.V3_TYPE, protobuf.encode_v3),
         "csv": Format("text/csv; charset=utf-8", csv.encode),
         "dygraph": Format("application/json", dygraph.encode, is_script=True),
-        "json": Format("application/json", json.encode, is_script=True),
+        "json": Format("application/json", json.encode, json.chunks, is_script=True),
         "msgpack": Format("application/x-msgpack", msgpack.encode),
         "pdf": Format("application/pdf", pdf.encode, is_picture=True),
         "pickle": Format("application/pickle", pickle.encode),

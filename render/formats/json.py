@@ -18,19 +18,40 @@ from render.formats.consolidate import consolidated
 from render.formats.presentation import Presentation
 from render.series import Block, SeriesList
 
+_CHUNK_BYTES = 1 << 20
 _POINTS_AT_ONCE = 1 << 16  # their text, some 2 MiB, stays in the cache between orjson and the kernel
 
 
 def encode(series: SeriesList, how: Presentation) -> bytes:
     """The series as JSON; `[]` if none of them has a point."""
-    if not any(block.values.size for block in series.blocks):
-        return b"[]"
-    if how.max_data_points is not None:
-        series = consolidated(series, how.max_data_points)
-    laid = [row for block in series.blocks for row in _rows(block, how)]
-    listed = [row for i in series.order if (row := laid[i]) is not None]
-    body = b"".join([b"[", *(row[1:] for row in listed[:1]), *listed[1:], b"]"])
+    body = b"".join(chunks(series, how))
     return indented(body) if how.pretty else body
+
+
+def chunks(series: SeriesList, how: Presentation) -> Iterator[bytes]:
+    """The same piece by piece, made as they are taken, in one line whatever is asked for."""
+    if how.max_data_points is not None and any(block.values.size for block in series.blocks):
+        series = consolidated(series, how.max_data_points)
+    pieces: list[bytes | memoryview] = [b"["]
+    size = 1
+    for row in _in_order(series, how):
+        pieces.append(row if size > 1 else row[1:])  # without the first comma
+        size += len(row)
+        if size > _CHUNK_BYTES:
+            yield b"".join(pieces)
+            pieces, size = [], 2
+    yield b"".join([*pieces, b"]"])
+
+
+def _in_order(series: SeriesList, how: Presentation) -> Iterator[memoryview]:
+    """Each series' row; those of one block after the other are not held all at once."""
+    if not any(block.values.size for block in series.blocks):
+        return
+    rows = (row for block in series.blocks for row in _rows(block, how))
+    if not np.array_equal(series.order, np.arange(len(series))):
+        laid = list(rows)
+        rows = (laid[i] for i in series.order)
+    yield from (row for row in rows if row is not None)
 
 
 def indented(body: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
@@ -65,7 +67,7 @@ def baseline_aberration(
     Example: baselineAberration(servers.web1.mem, "1h", 1, 4)
     """
     usual = _usual(context, "baselineAberration", expression, unit, first, end)
-    current = expression.evaluate(start=context.start, until=context.until)
+    current = expression.shifted(0)
     place = {name: i for i, name in enumerate(current.names)}
     known = np.array([name in place for name in usual.names], dtype=bool)
     usual = usual.keep(known & _worth_it(usual, max_absent_percent, min_average))
@@ -86,10 +88,14 @@ def _usual(
         raise ArgumentError(name, "timeShiftEnd", f"takes at most {SHIFTS_MAX} shifts, not {end - first}")
     windows = []
     for seconds in (parse_interval(backwards(unit)) * times for times in range(first, end) if times):
-        found = expression.evaluate(start=context.start + seconds, until=context.until + seconds)
-        windows.append(found.map(lambda block, off=seconds: moved(context, block, off)))  # type: ignore[misc]
+        found = expression.shifted(seconds)
+        windows.append(found.map(partial(_moved, context, seconds)))
     series = SeriesList.concat(windows)
     return aggregation.aggregate_groups(series, members(series.names), "median", check=context.check)
+
+
+def _moved(context: Context, seconds: int, block: Block) -> Block:
+    return moved(context, block, seconds)
 
 
 def _worth_it(

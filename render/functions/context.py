@@ -9,7 +9,14 @@ from render.series import SeriesList
 
 
 class Context(Protocol):
-    """What series functions need of a request."""
+    """What series functions need of a request.
+
+    An answer made of `start`, `until` or `now` is that of these very seconds; `window` is for what all windows have in
+    common whose ends lie in the same steps, such as a grid's first point, so that one answer serves them all.
+    """
+
+    @property
+    def window(self) -> tuple[int, int]: ...  # start and until
 
     @property
     def start(self) -> int: ...  # epoch seconds; the first datapoint lies after it
@@ -51,3 +58,7 @@ class Expression(Protocol):
     def text(self) -> str: ...
 
     def evaluate(self, *, start: int, until: int) -> SeriesList: ...
+
+    def shifted(self, seconds: int) -> SeriesList:
+        """Over the request's window, so many seconds later."""
+        ...

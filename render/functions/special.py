@@ -230,6 +230,8 @@ class Remembering(Protocol):
     @property
     def source(self) -> Source: ...
 
+    def count_events(self, asked: Asked, step: int) -> npt.NDArray[np.float64]: ...
+
 
 class Recalling(Context, Protocol):
     """A context that has such a request."""
@@ -252,7 +254,7 @@ def events(context: Recalling, tags: Sequence[str]) -> SeriesList:
     start, until = context.start - context.start % step, context.until - context.until % step
     asked = Asked(start, until, () if list(tags) == ["*"] else tags)
     name = 'events("' + '", "'.join(tags) + '")'
-    counts = context.request.source.count_events(asked, step)
+    counts = context.request.count_events(asked, step)
     block = Block(
         counts[None, :], start, step, [name], [name], Tags([{"name": name}]), ["sum"],
         context.x_files_factor or 0.0,

@@ -53,7 +53,7 @@ def time_shift(
         tags = block.tags.plus(timeShift=shift)
         return moved(context, block, seconds).with_(names=names, tags=tags)
 
-    return expression.evaluate(start=context.start + seconds, until=context.until + seconds).map(shifted)
+    return expression.shifted(seconds).map(shifted)
 
 
 @function(
@@ -88,7 +88,7 @@ def time_stack(
             tags = block.tags.plus(timeShiftUnit=unit, timeShift=str(times))
             return moved(context, block, seconds).renamed(names, tags)
 
-        found = expression.evaluate(start=context.start + seconds, until=context.until + seconds)
+        found = expression.shifted(seconds)
         stack.append(found.map(shifted))
     return SeriesList.concat(stack)
 
@@ -205,8 +205,9 @@ def moved(context: Context, block: Block, seconds: int) -> Block:
     """
     if block.fixed_end is not None:  # made up for its window, not fetched: on no grid
         return block.with_(start=block.start - seconds, fixed_end=block.fixed_end - seconds)
-    first = context.start + 1 + (block.start - context.start - 1) % block.step
-    behind = block.start - (context.start + seconds) - 1
+    start = context.window[0]
+    first = start + 1 + (block.start - start - 1) % block.step
+    behind = block.start - (start + seconds) - 1
     return block.with_(start=first + behind // block.step * block.step)
 
 

@@ -39,7 +39,7 @@ def preview_points(context: Context, block: Block, seconds: int) -> int:
     start by itself, such as summarize()'s, keeps doing so.
     """
     points: int = block.values.shape[1]
-    before = max((context.start - block.start) // block.step + 1, 0)
+    before = max((context.window[0] - block.start) // block.step + 1, 0)
     drop = min(seconds // block.step, before)
     if seconds % block.step and drop < before:
         drop += 1

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +21,8 @@ _CONFIG = """
 [http]
 light-points = 100
 heavy-waiting-max = 1
+[cache]
+bytes-max = 8000
 [functions]
 modules = ["slowly"]
 """
@@ -132,6 +135,27 @@ def test_too_many_heavy_queries_are_told_when_to_come_again(server: Server) -> N
         asked = pool.map(ask, range(COUNT + 4))
         assert server.values("a.b", **LIGHT) == {"a.b": [7]}
         assert sorted(asked) == [200] * (COUNT + 1) + [429] * 3
+
+
+def test_an_answer_that_is_too_large_to_keep_is_sent_as_it_comes(server: Server) -> None:
+    targets = [f"alias(a.b, 'name {i}')" for i in range(20)]
+    with socket.create_connection(("127.0.0.1", server.http)) as client:
+        path = "/render?from=-4h&format=json&" + urllib.parse.urlencode({"target": targets}, doseq=True)
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        head, _, _ = b"".join(iter(lambda: client.recv(65536), b"")).partition(b"\r\n\r\n")
+    assert b"Transfer-Encoding: chunked" in head
+    assert list(server.values(targets, **HEAVY)) == [f"name {i}" for i in range(20)]  # type: ignore[arg-type]
+
+
+def test_clients_that_hang_up_within_an_answer_cost_no_worker(server: Server) -> None:
+    targets = [f"alias(a.b, 'name {i}')" for i in range(90)]
+    path = "/render?from=-23h&format=json&" + urllib.parse.urlencode({"target": targets}, doseq=True)
+    for _ in range(2 * COUNT + 1):
+        with socket.create_connection(("127.0.0.1", server.http)) as client:
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert client.recv(10) == b"HTTP/1.1 2"
+    assert server.values("a.b", **HEAVY) == {"a.b": [7]}
+    assert len(server.values(targets, **HEAVY)) == 90  # type: ignore[arg-type]
 
 
 def test_nothing_is_left_when_the_renderer_is_killed(server: Server) -> None:

@@ -168,6 +168,46 @@ def test_whoever_else_names_a_user_is_not(peer: str) -> None:
     assert door(RING).asker(knock(x_forwarded_user="ann"), NOW) == Asker("", Scope.NONE)
 
 
+@given(st.ip_addresses(), st.none() | st.ip_addresses())
+def test_who_is_not_in_a_proxys_network_is_believed_nothing(proxy: Any, other: Any) -> None:
+    peer = proxy if other is None else other
+    of = door(proxies=(ipaddress.ip_network(proxy),), proxy_scope=Scope.ADMIN)
+    named = {"x_forwarded_user": "ann", "x_forwarded_for": str(proxy), "forwarded": f"for={proxy}"}
+    asker = of.asker(knock(peer=str(peer), **named), NOW)
+    assert asker == (Asker("ann", Scope.ADMIN) if peer == proxy else Asker("", Scope.NONE))
+
+
+@pytest.mark.parametrize("nobody", ["", "  ", None])
+def test_a_proxy_that_names_nobody_lets_nobody_in(nobody: str | None) -> None:
+    networks = (ipaddress.ip_network("10.0.0.0/8"),)
+    asked = knock(peer="10.1.2.3", x_forwarded_user=nobody)
+    for local in (True, False):
+        of = door(proxies=networks, proxy_scope=Scope.ADMIN, local=local)
+        assert [status(of, asked, needed) for needed in Scope] == [200, 401, 401, 401]
+    of = door(proxies=networks, proxy_scope=Scope.ADMIN, anonymous=Scope.READ)
+    assert of.asker(asked, NOW) == Asker("", Scope.READ)
+
+
+def test_a_user_that_is_named_twice_is_refused_from_a_proxy_and_ignored_from_others() -> None:
+    of = door(proxies=(ipaddress.ip_network("10.0.0.0/8"),), anonymous=Scope.READ)
+    twice = ["ann", "boss"]
+    assert status(of, knock(peer="10.1.2.3", x_forwarded_user=twice)) == 400
+    assert of.asker(knock(peer="11.1.2.3", x_forwarded_user=twice), NOW) == Asker("", Scope.READ)
+
+
+def test_a_token_counts_before_what_a_proxy_says() -> None:
+    of = door(RING, proxies=(ipaddress.ip_network("10.0.0.0/8"),), proxy_scope=Scope.ADMIN)
+    asked = knock(peer="10.1.2.3", x_forwarded_user="ann", authorization="Bearer r-token")
+    assert of.asker(asked, NOW) == Asker("reader", Scope.READ)
+    assert status(of, knock(peer="10.1.2.3", x_forwarded_user="ann", authorization="Bearer x")) == 401
+
+
+def test_another_header_than_the_configured_one_names_nobody() -> None:
+    of = door(proxies=(ipaddress.ip_network("10.0.0.0/8"),), user_header="X-Auth-Request-User")
+    assert of.asker(knock(peer="10.1.2.3", x_auth_request_user="ann"), NOW).name == "ann"
+    assert of.asker(knock(peer="10.1.2.3", x_forwarded_user="ann"), NOW) == Asker("", Scope.NONE)
+
+
 # --- pages of other origins ---
 
 FOREIGN = [

@@ -13,7 +13,7 @@ from render.config import Limits
 from render.errors import RenderError, TargetError
 from render.functions import REGISTRY
 from render.plan import Context
-from render.reading import Part, Request
+from render.reading import Part, Request, Window
 from render.series import SeriesList
 from render.target import Call, Pattern, parse
 from tests.render.golden.compare import HERE
@@ -25,7 +25,7 @@ EACH = {name: function for name, function in REGISTRY.functions.items() if funct
 
 
 def context(source: MemorySource) -> Context:
-    return Context(START, UNTIL, NOW, UTC, None, {}, Request(source, Limits()))
+    return Context(Window(START, UNTIL), NOW, UTC, None, {}, Request(source, Limits()))
 
 
 def calls() -> Iterator[tuple[Call, Pattern]]:

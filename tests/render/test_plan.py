@@ -21,7 +21,7 @@ from render.errors import (
     UnknownFunction,
 )
 from render.plan import Context, Expression, evaluate, render
-from render.reading import Request
+from render.reading import Request, Window
 from render.series import SeriesList
 from render.target import Constant, parse
 from storage.errors import InvalidGlob
@@ -34,7 +34,7 @@ def ask(source: MemorySource, *targets: str, **more: Any) -> list[SeriesList]:
 
 
 def context(source: MemorySource, **limits: Any) -> Context:
-    return Context(START, UNTIL, NOW, UTC, None, {}, Request(source, Limits(**limits)))
+    return Context(Window(START, UNTIL), NOW, UTC, None, {}, Request(source, Limits(**limits)))
 
 
 # --- paths ---
@@ -391,7 +391,7 @@ def test_a_callback_that_needs_more_than_a_list_is_refused(source: MemorySource,
 
 def test_targets_made_by_functions_see_the_requests_window_and_variables(source: MemorySource) -> None:
     request = Request(source, Limits())
-    there = Context(START, UNTIL, NOW, UTC, None, {"1": "zero"}, request).over(START - 600, None)
+    there = Context(Window(START, UNTIL), NOW, UTC, None, {"1": "zero"}, request).over(START - 600, None)
     assert there.evaluate_text("template(odd.$1, 'none')").names == ["odd.zero"]
     assert source.fetches == [(1, START - 600, UNTIL)]
 

@@ -27,9 +27,14 @@ class MemoryStore(MemorySource):
     """Globs are matched by the real index, so that any text can be asked for."""
 
     generation = 7
+    refreshes = 2
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    @property
+    def names_version(self) -> tuple[int, ...]:
+        return (len(self),)
 
     def after_fork(self) -> None: ...
 
