@@ -1,7 +1,8 @@
 """The front door: `plumbago`, one command that joins each wing's own.
 
 `plumbago serve` binds the ports, hands them to two child processes (receiver and renderer) and keeps both up: a child
-that dies is started again on the same sockets, so clients wait instead of being refused.
+that dies is started again on the same sockets, so clients wait instead of being refused. At SIGHUP the renderer is
+replaced by a new one, which reads settings, functions, tokens and certificates anew, without a request lost.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,10 @@ _SUMMARIES = {
 }
 _OF_THE_WRITER = (Kind.ADMIN, Kind.CARBONLINK)  # the listeners that ask it
 _STOP_S = 1.8  # what children get to finish after SIGTERM
+_REPLACE_S = (
+    60.0  # what a new renderer gets to be ready; a million series take some seconds, kernels to compile more
+)
+_LEAVING_MAX = 3  # renderers whose clients are still connected: each has its memory
 _PR_SET_PDEATHSIG = 1
 _BACKOFF_S = (0.1, 0.5, 2.0, 5.0)
 
@@ -238,6 +243,7 @@ def serve(
     receive += ["--min-free", "auto" if min_free == MIN_FREE_AUTO else str(min_free), "--buffer", str(buffer)]
     receive += ["--migrate", migrate, "--pack-after", "off" if pack_after is None else str(pack_after)]
     receive += ["--host", host, "--receivers", str(receivers)]
+    render = ["render", *common, "--render-workers", str(render_workers), "--has-receiver"]
     sockets = {each.name: each.socket for each in bound}
     shared = {
         each.name: each.socket for each in bound if receivers and each.listener.kind not in _OF_THE_WRITER
@@ -246,7 +252,7 @@ def serve(
     children = [
         Child("receiver", receive, own, makes_store=not is_store(data)),
         *(Child(f"reader {i}", ["read", *common, "--host", host], shared) for i in range(1, receivers + 1)),
-        Child("renderer", ["render", *common, "--render-workers", str(render_workers)], {"http": http}),
+        Child("renderer", render, {"http": http}, is_replaced=True),
     ]
     addresses = " ".join(f"{name}={address(at)}" for name, at in {**sockets, "http": http}.items())
     ready = f"plumbago ready {addresses} data={data}"
@@ -269,11 +275,16 @@ class Child:
     arguments: list[str]
     sockets: Mapping[str, socket.socket]
     makes_store: bool = False  # the others cannot start before it is ready
+    is_replaced: bool = False  # at SIGHUP: it ends gently at SIGQUIT, when another has its place
     process: subprocess.Popen[bytes] | None = None
     ready: int = -1  # the pipe on which it says that it is
     was_ready: bool = False
     failures: int = 0
     start_at: float = field(default_factory=time.monotonic)
+
+    def successor(self) -> Child:
+        """One like this that is to take its place, not started yet."""
+        return replace(self, process=None, ready=-1, was_ready=False, failures=0, start_at=time.monotonic())
 
     def start(self) -> None:
         self.ready, tell = os.pipe()
@@ -296,17 +307,41 @@ class Child:
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def is_ready(self) -> bool:
+        return self.alive and self.was_ready and self.ready < 0
+
+    def send(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def end(self) -> int:
+        """Kill it if it has not ended; its status."""
+        assert self.process is not None
+        self.process.kill()
+        if self.ready >= 0:
+            os.close(self.ready)
+            self.ready = -1
+        return self.process.wait()
+
 
 class Supervisor:
     """Keeps children running until SIGTERM or SIGINT; a child that dies is started again after a growing pause.
 
     One that ends before it ever was ready has said why on stderr: all stop, and the exit status is its own.
+    At SIGHUP those that can be are replaced: a new one is started beside the old, which leaves when that is ready.
     """
 
-    def __init__(self, children: list[Child], on_ready: Callable[[], None]) -> None:
-        self._children, self._on_ready = children, on_ready
+    def __init__(
+        self, children: list[Child], on_ready: Callable[[], None], *, replace_s: float = _REPLACE_S
+    ) -> None:
+        self._children, self._on_ready, self._replace_s = children, on_ready, replace_s
         self._told = False
         self._stopping = False
+        self._has_terminal = _has_terminal()
+        self._renew = False  # SIGHUP has come
+        self._successors: dict[str, Child] = {}  # by the name of whom they replace
+        self._leaving: list[Child] = []
 
     def run(self) -> int:
         """Gives the exit status."""
@@ -316,25 +351,39 @@ class Supervisor:
         signal.set_wakeup_fd(woken)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        self._has_terminal &= (
+            signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+        )  # nohup: it is to outlive that
+        signal.signal(signal.SIGHUP, self._hang_up)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         while not self._stopping:
             if (status := self._step()) is not None:
                 self._end()
                 return status
-            waiting = [child.ready for child in self._children if child.ready >= 0]
+            waiting = {child.ready: child for child in self._all() if child.ready >= 0}
             for fd in select.select([wake, *waiting], [], [], 0.5)[0]:
                 if fd == wake:
                     os.read(wake, 4096)
                 else:
-                    next(child for child in self._children if child.ready == fd).heard()
+                    waiting[fd].heard()
         return self._end()
+
+    def _all(self) -> list[Child]:
+        return [*self._children, *self._successors.values(), *self._leaving]
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
 
+    def _hang_up(self, *_: object) -> None:
+        """Somebody asks for a new renderer; or the terminal that this was started from is gone."""
+        if self._has_terminal and not _has_terminal():
+            self._stopping = True
+        self._renew = True
+
     def _step(self) -> int | None:
         """Start what is to be started; a status when all must end."""
         now = time.monotonic()
+        self._replace(now)
         for child in self._children:
             if child.process is not None and not child.alive:
                 status = child.process.returncode
@@ -355,20 +404,67 @@ class Supervisor:
             self._on_ready()
         return None
 
+    def _replace(self, now: float) -> None:
+        """Go on with what SIGHUP has begun. One that comes while a successor starts is for another after it."""
+        self._leaving = [child for child in self._leaving if child.alive]
+        for at, child in enumerate(self._children):
+            successor = self._successors.get(child.name)
+            if successor is not None:
+                self._go_on(at, successor, now)
+            elif self._renew and child.is_replaced and child.is_ready:
+                self._renew = False
+                self._successors[child.name] = successor = child.successor()
+                successor.start()
+
+    def _go_on(self, at: int, successor: Child, now: float) -> None:
+        old = self._children[at]
+        if successor.is_ready or not old.alive:
+            del self._successors[old.name]
+            self._children[at] = successor
+            if old.alive:
+                click.echo(f"plumbago: the {old.name} is replaced; the old one leaves", err=True)
+                self._leave(old)
+            else:
+                click.echo(f"plumbago: the {old.name} ended; a new one is starting already", err=True)
+            successor.was_ready = True  # or its end would be that of all
+        elif not successor.alive or now - successor.start_at > self._replace_s:
+            del self._successors[old.name]
+            late = successor.alive
+            status = successor.end()
+            why = f"was not ready within {self._replace_s:.0f} s" if late else f"ended with status {status}"
+            click.echo(f"plumbago: the new {old.name} {why}: the old one stays", err=True)
+
+    def _leave(self, old: Child) -> None:
+        """Let it answer its clients; when there are too many such, the oldest has to end soon."""
+        old.send(signal.SIGQUIT)
+        self._leaving.append(old)
+        for one in self._leaving[:-_LEAVING_MAX]:
+            one.send(signal.SIGTERM)
+
     def _end(self) -> int:
         """Stop the children, the first of them last asked to: 0 if each ended by itself in time."""
-        alive = [child.process for child in self._children if child.process is not None and child.alive]
+        alive = [child.process for child in self._all() if child.process is not None and child.alive]
         for process in alive:
             process.terminate()
         deadline, status = time.monotonic() + _STOP_S, 0
         for process in alive:
             try:
-                status = process.wait(max(0.05, deadline - time.monotonic())) or status
+                ended = process.wait(max(0.05, deadline - time.monotonic()))
+                status = (0 if ended == -signal.SIGTERM else ended) or status  # it had not come to heed it
             except subprocess.TimeoutExpired:
                 click.echo(f"plumbago: process {process.pid} did not stop in time and is killed", err=True)
                 process.kill()
                 status = 1
         return status
+
+
+def _has_terminal() -> bool:
+    """Whether there is a terminal that this process hangs on."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ LOG_INFO_PERFORMANCE = False
 TIME_ZONE = "UTC"
 CARBONLINK_HOSTS = []
 FIND_TIMEOUT = FETCH_TIMEOUT = {seconds}
-DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}}}
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {folder!r} + "/db"}}}}
 """
 
 
@@ -58,8 +58,25 @@ class GraphiteWeb:
             "DJANGO_SETTINGS_MODULE": "graphite.settings",
             "GRAPHITE_SETTINGS_MODULE": "benchmark_settings",
         }
+        # finds are asked under a user's profile
+        migrate = [
+            str(python),
+            "-W",
+            "ignore",
+            "-m",
+            "django",
+            "migrate",
+            "--run-syncdb",
+            "--skip-checks",
+            "--verbosity=0",
+        ]
+        subprocess.run(migrate, cwd=folder, env=environment, check=True)
         self._process = psutil.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-        self._wait()
+        try:
+            self._wait()
+        except BaseException:
+            self._end()
+            raise
 
     def _wait(self) -> None:
         deadline = time.monotonic() + _START_S
@@ -70,8 +87,7 @@ class GraphiteWeb:
                 return
             except OSError:
                 time.sleep(0.2)
-        self._process.kill()
-        raise RuntimeError(f"graphite-web did not start (status {self._process.wait()})")
+        raise RuntimeError("graphite-web did not start; what it said is above")
 
     def __enter__(self) -> GraphiteWeb:
         return self
@@ -79,5 +95,8 @@ class GraphiteWeb:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._process.terminate()
         self._process.wait(60)

@@ -7,6 +7,7 @@ no /render: its own query_range is asked for the same series. Pictures are draw'
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import numpy as np
 import whisper
@@ -133,6 +135,8 @@ def _one_series(folder: Path, ours: Served, peers: list[Served], name: str, day:
 def _rate(folder: Path, served: Served, *, name: str, day: Day, again: bool = False) -> float:
     asked, script = served.asked(name, day, STEP_S, _DAY_POINTS), folder / "wrk.lua"
     run = partial(requests_a_second, served.port, script, connections=_CONNECTIONS)
+    with Client(served.port) as client:
+        client.get(asked.at(_WARM - 1))  # the first of all may wait for kernels to be compiled
     script.write_text(asked.script(0, 0 if again else 1))
     run(seconds=_WARM_S)
     script.write_text(asked.script(0 if again else _WARM, 0 if again else 1))
@@ -261,13 +265,11 @@ def _seconds(client: Client, url: str) -> float:
 
 def _must_agree(ours: Served, peers: list[Served], glob: str, day: Day) -> None:
     """The same series, and from graphite-web the same datapoints, in whatever order and writing."""
-    import json
-
     answers = []
     for served in (ours, *peers):
         asked = served.asked(glob, day, STEP_S, _DAY_POINTS)
-        with Client(served.port) as client:
-            found = json.loads(client.get(asked.at(3)))
+        with urlopen(f"http://127.0.0.1:{served.port}{asked.at(3)}") as answer:
+            found = json.load(answer)
         if served.is_graphite:
             answers.append({one["target"]: one["datapoints"] for one in found})
         elif len(found["data"]["result"]) != len(day.names):

@@ -85,6 +85,7 @@ def _one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
 @click.option("--fd", "handed", hidden=True)  # http=N: a socket made by the process that started this one
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--number", type=int, default=1, hidden=True)  # of several that share a socket
+@click.option("--has-receiver", is_flag=True, hidden=True)  # which is started beside it
 @_one_line_errors
 def render_command(
     data: Path,
@@ -95,6 +96,7 @@ def render_command(
     handed: str | None,
     ready_fd: int | None,
     number: int,
+    has_receiver: bool,
 ) -> None:
     """Run the renderer alone: answer Graphite's HTTP API from the store."""
     listening = (
@@ -138,6 +140,7 @@ def render_command(
         cache=Cache(loaded.cache) if loaded.cache.bytes_max else None,
         worker_count=_count(render_workers),
         own_fds=() if ready_fd is None else (ready_fd,),
+        has_receiver=has_receiver,
         on_ready=ready,
     )
     logging.shutdown()

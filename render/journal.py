@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -28,6 +29,7 @@ _LOG = logging.getLogger(__name__)
 _WAITING_BYTES_MAX = 4 << 20  # some ten thousand lines, and as much again while it is written
 _FILE_BYTES_MAX = 64 << 20
 _KEPT = 5  # files that were rotated
+_GATHER_S = 0.1  # a thread that wakes up for each line would cost as much as a light request's parsing
 _QUIET_S = 60.0  # between two lines in the log about what cannot be written
 _CLOSE_S = 0.5  # for what still waits when all ends
 _QUERY_CHARS_MAX = 2000
@@ -35,7 +37,8 @@ _TARGETS_MAX, _TARGET_CHARS_MAX = 20, 2000  # of a slow request
 _STEPS_MAX = 200
 _SLOW_EVERY_S = 1.0
 # what no client has to send in a URL, as there are headers for it, but some do
-_SECRET = re.compile(r"(?i)((?:^|[&;])[^=&;]*(?:token|passw|secret|auth|api[-_]?key)[^=&;]*=)[^&;]*")
+_SECRET = re.compile(r"(?i)token|passw|secret|auth|api[-_]?key")
+_BETWEEN = re.compile(r"([&;])")
 _USER = re.compile(r"//[^/@]*@")
 
 
@@ -49,10 +52,11 @@ class Journal:
         file_bytes_max: int = _FILE_BYTES_MAX,
         kept: int = _KEPT,
         waiting_bytes_max: int = _WAITING_BYTES_MAX,
+        gather_s: float = _GATHER_S,
     ) -> None:
         """Raises OSError if the file cannot be opened. Not before processes are forked: it has a thread."""
         self._file = _File(path, file_bytes_max, kept)
-        self._waiting_bytes_max = waiting_bytes_max
+        self._waiting_bytes_max, self._gather_s = waiting_bytes_max, gather_s
         self._changed = Condition()
         self._lines: list[bytes] = []
         self._bytes = 0
@@ -69,7 +73,8 @@ class Journal:
                 return
             self._lines.append(line)
             self._bytes += len(line)
-            self._changed.notify()
+            if len(self._lines) == 1:
+                self._changed.notify()
 
     def close(self) -> None:
         """Write what waits, if the disk takes it."""
@@ -88,9 +93,10 @@ class Journal:
         self._file.close()
 
     def _next(self) -> list[bytes]:
-        """All lines that wait; none at the end."""
+        """All lines that wait, once more may have joined the first; none at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._lines or self._closed)
+            self._changed.wait_for(lambda: self._closed, self._gather_s)
             lines, self._lines, self._bytes = self._lines, [], 0
             return lines
 
@@ -254,7 +260,12 @@ def _asked(note: Note) -> tuple[str, str]:
     path, _, query = note.uri.partition(b"?")
     words = query[:_QUERY_CHARS_MAX].decode("utf-8", "replace")
     shown = path[:_QUERY_CHARS_MAX].decode("utf-8", "replace")
-    return _USER.sub("//", shown, count=1), _SECRET.sub(r"\1***", words)
+    return _USER.sub("//", shown, count=1), "".join(map(_without_secret, _BETWEEN.split(words)))
+
+
+def _without_secret(parameter: str) -> str:
+    name, sign, _ = parameter.partition("=")
+    return f"{name}=***" if sign and _SECRET.search(unquote(name)) else parameter
 
 
 def _time(now: float) -> str:

@@ -37,7 +37,11 @@ class Leaving:
     """The end of a server that has these connections; `over` is called once."""
 
     def __init__(
-        self, clock: Clock, connections: Collection[Connection], deaf: Callable[[], object], over: Callable[[], object]
+        self,
+        clock: Clock,
+        connections: Collection[Connection],
+        deaf: Callable[[], object],
+        over: Callable[[], object],
     ) -> None:
         """`deaf` has it accept no connection any more."""
         self._clock, self._connections, self._deaf, self._over = clock, connections, deaf, over

@@ -25,12 +25,15 @@ SILENT_S = 30.0  # a look takes a millisecond, and some seconds when a million n
 class Readiness:
     """The reasons of all checks. `look` is called again and again on a thread, `reasons` on any."""
 
-    def __init__(
-        self, at_once: Sequence[Check], by_thread: Sequence[Check], *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._at_once, self._by_thread, self._clock = at_once, by_thread, clock
+    def __init__(self, by_thread: Sequence[Check], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._by_thread, self._clock = by_thread, clock
+        self._at_once: Sequence[Check] = ()
         self._seen: Sequence[str] = ()
         self._looked = clock()
+
+    def also(self, at_once: Sequence[Check]) -> None:
+        """Have these looked at as well, whenever it is asked: they belong to what is made of this."""
+        self._at_once = (*self._at_once, *at_once)
 
     def look(self) -> None:
         self._seen = _all(self._by_thread)

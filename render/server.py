@@ -10,10 +10,12 @@ import logging
 import os
 import re
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, cast
@@ -40,7 +42,9 @@ from render.config import DEFAULT_ACCESS, DEFAULT_HTTP, DEFAULT_LIMITS, Http, Li
 from render.desk import Ask, Desk, work
 from render.errors import Refused, TooHeavy
 from render.extras import NO_EXTRAS, Extras
+from render.leaving import SOON_S, Leaving
 from render.observer import Observer
+from render.readiness import EVERY_S, Check, Readiness, store_fault, writer_fault
 from render.source import SharedStore
 from render.statistics import GONE, Exposition, Live, Note, Report
 from render.tls import ServerTLS, server_tls
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
 
 OPEN = Door(DEFAULT_ACCESS, NoKeys(), local=True)  # without tokens, to its own host only
 _LOG = logging.getLogger(__name__)
+_END_S = SOON_S + 0.15  # after a signal, though a thread hold what the end waits for
 _REPORT_SOON_S = 1.0
 _REPORT_AGAIN_S = 10.0  # where nobody wants to be told of us
 
@@ -69,11 +74,12 @@ def serve(
     delete: Callable[[Sequence[str]], None] | None = None,
     worker_count: int = 0,
     own_fds: Sequence[int] = (),
+    has_receiver: bool = False,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Answer requests on a listening socket, which is taken over, until SIGTERM or SIGINT.
+    """Answer requests on a listening socket, which is taken over, until SIGTERM or SIGINT; or SIGQUIT, see Leaving.
 
-    `own_fds` are what of the caller's the workers must not hold open.
+    `own_fds` are what of the caller's the workers must not hold open; `has_receiver`: it is not ready without one.
     """
     tls = server_tls(bounds)
     started = int(time.time())
@@ -90,14 +96,90 @@ def serve(
     pools = Pools(
         _pool(bounds.running_max, "request"), _pool(workers.count, "heavy") if workers.count else None
     )
-    site = Site(Desk(house, workers), reactor, pools, door)
+    readiness = _readiness(store, house, has_receiver)
+    site = Site(Desk(replace(house, not_ready=readiness.reasons), workers), reactor, pools, door)
+    readiness.also(faults(site))
     listening.setblocking(False)
-    reactor.adoptStreamPort(listening.fileno(), listening.family, _secured(site, tls))
+    port = reactor.adoptStreamPort(listening.fileno(), listening.family, _secured(site, tls))
     listening.close()
+    reactor.callWhenRunning(_obey_signals, reactor, site, port.stopListening)
     reactor.callWhenRunning(on_ready)
-    Reporter(reactor, site.report, partial(tell, store.folder), _pool(1, "report")).start()
+    reporter = Reporter(reactor, site.report, partial(tell, store.folder), _pool(1, "report"))
+    reporter.start(until=lambda: site.is_leaving)
     reactor.run()
     site.observer.close()
+
+
+def _readiness(store: Store, house: api.House, has_receiver: bool) -> Readiness:
+    """It is looked at from now on."""
+    checks = [partial(store_fault, store.folder, house.source)]
+    if has_receiver:
+        checks.append(partial(writer_fault, store.folder))
+    readiness = Readiness(checks)
+    readiness.look()
+
+    def go_on() -> None:
+        while True:
+            time.sleep(EVERY_S)
+            try:
+                readiness.look()
+            except Exception:
+                _LOG.exception("whether the server is ready is not known")
+
+    Thread(target=go_on, name="readiness", daemon=True).start()
+    return readiness
+
+
+def faults(site: Site) -> Sequence[Check]:
+    """What is seen at once."""
+    page, bounds = site.page, site.house.http
+    most = bounds.running_max + bounds.waiting_max
+    return (
+        lambda: "the server is about to end" if site.is_leaving else "",
+        lambda: f"{most} requests are being worked on or wait" if page.pending - page.heavy >= most else "",
+        lambda: "" if page.desk.workers.can_start else "no worker can be started",
+    )
+
+
+def _obey_signals(reactor: Any, site: Site, deaf: Callable[[], object]) -> None:
+    """SIGTERM and SIGINT: end soon. SIGQUIT: end gently, another has our place; it is nginx' word for that, too."""
+    in_time = _clockwork(_END_S)
+
+    def over() -> None:
+        in_time()
+        reactor.stop()
+
+    def soon(*_: object) -> None:
+        in_time()
+        reactor.callFromThread(leaving.soon)
+
+    leaving = site.leaving = Leaving(reactor, site.channels, deaf, over)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, soon)
+    signal.signal(signal.SIGQUIT, lambda *_: reactor.callFromThread(leaving.gently, site.house.http.idle_s))
+
+
+def _clockwork(seconds: float) -> Callable[[], None]:
+    """Gives what, once called, has the process end after so many seconds, whatever holds its other threads up.
+
+    What does is a log that nobody reads: who writes to a full pipe waits, holding the lock that all others want. So
+    this takes no lock, and may be called by a signal's handler.
+    """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)  # it is called more than once
+
+    def wait() -> None:
+        os.read(told, 1)
+        time.sleep(seconds)
+        os._exit(0)
+
+    Thread(target=wait, name="clockwork", daemon=True).start()
+
+    def wind() -> None:
+        with suppress(BlockingIOError):
+            os.write(tell, b"!")
+
+    return wind
 
 
 def _secured(site: Site, tls: ServerTLS | None) -> Any:
@@ -194,6 +276,7 @@ class Channel(http.HTTPChannel):
             return
         self._counted = True
         self.site.connections += 1
+        self.site.channels.add(self)
         super().connectionMade()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
@@ -203,7 +286,25 @@ class Channel(http.HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802  # Twisted's name
         if self._counted:
             self.site.connections -= 1
+        self.site.channels.discard(self)
         super().connectionLost(reason)
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:  # noqa: N802
+        """An answer begins: the last on this connection if the server is about to end."""
+        if self.site.is_leaving:
+            headers.setRawHeaders(b"Connection", [b"close"])
+            self.persistent = False
+        super().writeHeaders(version, code, reason, headers)
+
+    def requestDone(self, request: http.Request) -> None:  # noqa: N802  # Twisted's name
+        super().requestDone(request)
+        if self.site.is_leaving_soon and not self.requests:
+            self.loseConnection()  # its answer began before
+
+    @property
+    def is_busy(self) -> bool:
+        """See leaving.Connection."""
+        return bool(self.requests) or bool(getattr(self.transport, "disconnecting", False))
 
 
 class Site(server.Site):
@@ -217,7 +318,17 @@ class Site(server.Site):
         self.page = Page(desk, reactor, pools, door, exposition.text, self.ended)
         super().__init__(self.page, Request, timeout=desk.house.http.idle_s, reactor=reactor)
         self.house, self.connections = desk.house, 0
+        self.channels: set[Channel] = set()
+        self.leaving: Leaving | None = None  # how it ends, where it is a process
         self.report = Report(self.observer.statistics, self.live)
+
+    @property
+    def is_leaving(self) -> bool:
+        return self.leaving is not None and self.leaving.has_begun
+
+    @property
+    def is_leaving_soon(self) -> bool:
+        return self.leaving is not None and self.leaving.is_soon
 
     def log(self, request: http.Request) -> None:
         """All of the answer is written."""
@@ -388,11 +499,16 @@ class Reporter:
         """`tell` may block; it gives the seconds until it is to be called again, 0 = nothing is wanted."""
         self._reactor, self._report, self._tell, self._pool = reactor, report, tell, pool
         self._every_s = 0.0
+        self._is_over: Callable[[], bool] = lambda: False
 
-    def start(self) -> None:
+    def start(self, until: Callable[[], bool] = lambda: False) -> None:
+        """`until`: whether to tell no more, as another process that has taken our place does."""
+        self._is_over = until
         self._reactor.callLater(_REPORT_SOON_S, self._begin)
 
     def _begin(self) -> None:
+        if self._is_over():
+            return
         Deferred.fromCoroutine(self._go_on()).addErrback(_not_written)
 
     async def _go_on(self) -> None:
@@ -504,10 +620,15 @@ def _knock(request: Request) -> Knock:
     )
 
 
+_WITHOUT_BODY = (204, 304)
+
+
 def _write(request: Request, response: api.Response, length: int | None = -1) -> bytes:
     """Set the response's head on the request; gives its body. `length` None = more follows, nobody knows how much."""
     request.setResponseCode(response.status)
     length = len(response.body) if length == -1 else length
+    if response.status in _WITHOUT_BODY:
+        length = None
     headers = {
         "Content-Type": response.content_type,
         **({} if length is None else {"Content-Length": str(length)}),
@@ -517,5 +638,8 @@ def _write(request: Request, response: api.Response, length: int | None = -1) ->
         **response.headers,
     }
     for name, value in headers.items():
-        request.setHeader(name, value)
+        if name == "Vary":
+            request.responseHeaders.addRawHeader(name, value)  # beside that of the origin
+        else:
+            request.setHeader(name, value)
     return response.body

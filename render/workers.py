@@ -210,7 +210,8 @@ class _only_here:  # noqa: N801  # read as a word
     """What is done in a forked process ends with it: it never returns into the server's stack."""
 
     def __enter__(self) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which closes our sockets
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)  # they are for the server, and we end with it
 
     def __exit__(self, *raised: object) -> NoReturn:
         if raised[1] is not None:

@@ -1,8 +1,9 @@
 """The HTTP API: a table from path to view; view(params, house, now) → Response. No sockets here.
 
 `/render`, `/metrics/find` (also `/metrics`), `/metrics/expand`, `/metrics/index.json`, `/metrics/get-metadata`,
-`/metrics` without a query (our counters), `/functions`, `/functions/<name>`, `/complete`, `/tags` and `/events` and what is below them, `/version`, `/health`, `/health/live`, `/health/ready`;
-carbonapi's `/info` and `/_internal/capabilities`; `/openapi.json`, which describes them all.
+`/metrics` without a query (our counters), `/functions`, `/functions/<name>`, `/complete`, `/tags` and `/events` and
+what is below them, `/version`, `/health`, `/health/live`, `/health/ready`; carbonapi's `/info` and
+`/_internal/capabilities`; `/openapi.json`, which describes them all.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from render.request import Params
 Schema = Mapping[str, Any]
 
 _TEXT: Schema = {"type": "string"}
+_YES_OR_NO: Schema = {"type": "boolean"}
 _TEXTS: Schema = {"type": "array", "items": _TEXT}
 _NAMED: Schema = {"type": "object", "additionalProperties": True}
 _FLAG: Schema = {"type": "integer", "enum": [0, 1]}
@@ -233,7 +234,17 @@ OPERATIONS: Mapping[str, Operation] = {
     "/events/{id}": Operation("An event.", ["pretty"], _EVENT, methods="get", path="id"),
     "/version": Operation("The version of graphite-web that this is like.", (), _TEXT, methods="get"),
     "/health": Operation(
-        "How the server is.", (), _object(status=_TEXT, series=_WHOLE, uptime_s=_WHOLE), methods="get"
+        "How the server is.",
+        (),
+        _object(status=_TEXT, series=_WHOLE, uptime_s=_WHOLE, ready=_YES_OR_NO, reasons=_TEXTS),
+        methods="get",
+    ),
+    "/health/live": Operation("Whether the server answers.", (), _object(live=_YES_OR_NO), methods="get"),
+    "/health/ready": Operation(
+        "Whether the server should be asked now; 503 with reasons if not.",
+        (),
+        _object(ready=_YES_OR_NO, reasons=_TEXTS),
+        methods="get",
     ),
     "/openapi.json": Operation("This description.", (), _NAMED, methods="get"),
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import stat
 import time
@@ -17,8 +18,8 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import Clock
 
 from carbon.control import DUTY, JobQueue, listen
-from storage.ask import REQUEST_BYTES_MAX, run_job, socket_address
-from storage.errors import InvalidJob, InvalidName, JobFailed
+from storage.ask import REQUEST_BYTES_MAX, run_job, socket_address, tell
+from storage.errors import CannotAsk, InvalidJob, InvalidName, JobFailed
 from storage.jobs import Job, Progress
 from storage.operations import Operation, Setting
 from storage.store import Store
@@ -84,9 +85,16 @@ class Served:
         self.store = Store(data)
         self.reactor: Any = EPollReactor()  # type: ignore[no-untyped-call]  # Twisted's
         self.queue = JobQueue(self.store, self.reactor, time.time, table=self.table)
-        self.stop_listening = listen(self.reactor, data, self.queue, {"stats": lambda: {"errors": 3}})
+        self.told: list[Mapping[str, float]] = []
+        self.stop_listening = listen(
+            self.reactor, data, self.queue, {"stats": lambda: {"errors": 3}}, self.take
+        )
         self.thread = Thread(target=lambda: self.reactor.run(installSignalHandlers=False))
         self.thread.start()
+
+    def take(self, values: Mapping[str, float]) -> float:
+        self.told.append(values)
+        return 60.0
 
     def call(self, work: Callable[[], object]) -> None:
         """Do something in the reactor's thread."""
@@ -341,3 +349,33 @@ def test_a_queue_has_room_for_so_many_jobs(tmp_path: Path) -> None:
     queue.close()
     assert not clock.getDelayedCalls()
     store.close()
+
+
+# --- what another process tells of itself ---
+
+
+def test_what_is_told_is_taken_and_answered_with_when_to_come_again(served: Served) -> None:
+    assert tell(served.data, {"render.requests": 12, "render.p99Ms": 0.5}) == 60.0
+    assert tell(served.data, {}) == 60.0
+    assert served.told == [{"render.requests": 12.0, "render.p99Ms": 0.5}, {}]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"": 1}, {"a b": 1}, {"a..b": 1}, {".a": 1}, {"a;b=c": 1}, {"x" * 65: 1}, {"a": "1"}, {"a": True}, {"a": None},
+        {"a": math.nan}, {"a": math.inf}, {"a": 10**400}, {"a": [1]}, {f"a{i}": 1 for i in range(201)},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_no_name_or_number_is_refused_and_nothing_of_it_is_taken(
+    served: Served, values: dict[str, Any]
+) -> None:
+    with pytest.raises(JobFailed):
+        tell(served.data, {"good": 1, **values})
+    assert served.told == []
+
+
+def test_where_there_is_no_server_nobody_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CannotAsk):
+        tell(tmp_path, {"a": 1})

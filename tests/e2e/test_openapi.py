@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from render.api.openapi import document
 from tests.e2e.server import Server, eventually
+from tests.effort import tries
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 from schemathesis.checks import not_a_server_error  # noqa: E402
@@ -42,7 +43,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @SCHEMA.parametrize()  # type: ignore[untyped-decorator]  # schemathesis may be missing
 @settings(
-    max_examples=15,
+    max_examples=tries(15),
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],

@@ -18,6 +18,7 @@ from render.api import House, Response, respond
 from render.api.render import view
 from render.config import Limits
 from render.functions import REGISTRY
+from tests.effort import tries
 from tests.render.api.store import NOW, house
 from tests.render.functions.test_absurd import Absurd, Lists
 
@@ -80,7 +81,7 @@ def answered(target: str) -> tuple[Response, float]:
 
 
 @given(target=nested | broken)
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(400), deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_target_is_answered_or_refused_in_time(target: str) -> None:
     response, taken = answered(target)
     assert response.status in STATUSES, target

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,13 +18,14 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from render.access import Asker, Door
+from render.access import Asker, Door, NoKeys
 from render.api import House
 from render.api.response import Response
 from render.config import Access, Http, Scope
 from render.desk import Desk
-from render.server import OPEN, Pools, Site
+from render.server import OPEN, Pools, Reporter, Site
 from render.workers import Workers
+from storage.errors import CannotAsk
 from storage.shard import Grid
 from tests.render.api.store import MemoryStore, house
 from tests.render.memory import Fetched
@@ -388,3 +391,266 @@ def test_a_byte_now_and_then_does_not_keep_a_connection() -> None:
         client.protocol.dataReceived(bytes([byte]))
         client.reactor.advance(1)
     assert client.transport.disconnecting
+
+
+# --- what it says of itself ---
+
+
+def samples(text: bytes) -> dict[str, float]:
+    lines = (line.rpartition(" ") for line in text.decode().splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
+
+
+def counters(client: Client) -> dict[str, float]:
+    text = client.ask("GET", "/metrics").body.decode()
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line[0] != "#"
+    }
+
+
+def requests(route: str, status: str) -> str:
+    return f'plumbago_http_requests_total{{route="{route}",status="{status}"}}'
+
+
+def test_metrics_without_a_query_are_counters_and_with_one_nodes() -> None:
+    client = Client()
+    answer = client.ask("GET", "/metrics")
+    assert (answer.status, answer.headers["content-type"]) == (
+        200,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )
+    assert b"plumbago_http_connections 1.0" in answer.body
+    assert client.ask("GET", "/metrics/").headers["content-type"].startswith("text/plain")
+    assert client.ask("GET", "/metrics?from=-1h").headers["content-type"].startswith("text/plain")
+    for path in ("/metrics?query=a.*", "/metrics/?from=-1h&%71uery=a.*"):
+        assert [node["text"] for node in client.ask("GET", path).json] == ["b", "d"]
+    assert client.ask("POST", "/metrics", b"query=a.*", Content_Type=FORM).status == 200
+    assert client.ask("GET", "/metrics/find").status == 400
+    assert client.ask("GET", "/metrics?query=").status == 400
+
+
+def test_counters_are_for_who_may_read() -> None:
+    client = Client(door=LOCKED)
+    assert client.ask("GET", "/metrics").status == 401
+    assert client.ask("GET", "/metrics", Authorization=READER).status == 200
+
+
+def test_every_request_is_counted_once_under_one_of_few_names() -> None:
+    client = Client(house(Http(body_bytes_max=2000)))
+    asked = [
+        ("/render?target=x&format=json", "/render", "2xx"), ("/render/?target=x&format=gif", "/render", "4xx"),
+        ("/metrics/find?query=*", "/metrics/find", "2xx"), ("/metrics?query=*", "/metrics/find", "2xx"),
+        ("/functions/absolute", "/functions/{name}", "2xx"), ("/tags/abc", "/tags/{tag}", "2xx"),
+        ("/version", "/version", "2xx"), ("/no/thing", "none", "4xx"), ("/other", "none", "4xx"),
+    ]  # fmt: skip
+    for path, _, _ in asked:
+        client.ask("GET", path)
+    client.send("POST", "/render", Content_Type=FORM, Content_Length="2001")
+    client.connect()
+    found = counters(client)
+    expected = {requests(route, status): 0 for _, route, status in asked}
+    for _, route, status in asked:
+        expected[requests(route, status)] += 1
+    expected[requests("none", "4xx")] += 1  # 413, before anything is looked for
+    assert {
+        name: value for name, value in found.items() if name.startswith("plumbago_http_requests_t")
+    } == expected
+    assert found['plumbago_http_refused_total{status="413"}'] == 1
+    assert counters(client)[requests("/metrics", "2xx")] == 1
+
+
+def test_what_was_read_sent_and_refused_is_counted() -> None:
+    client = Client(door=LOCKED)
+    answer = client.ask("GET", "/render?target=a.d&from=-20min&format=json", Authorization=READER)
+    client.ask("GET", "/render?target=a.d")
+    client.ask("GET", "/render?target=a.d", Host="evil.org")
+    found = samples(client.site.page.counters())
+    assert found["plumbago_render_series_read_total"] == 1
+    assert found["plumbago_render_points_read_total"] >= 2
+    assert found["plumbago_http_sent_bytes_total"] > len(answer.body)
+    assert found['plumbago_http_refused_total{status="401"}'] == 1
+    assert found['plumbago_http_refused_total{status="421"}'] == 1
+    assert found['plumbago_http_request_seconds_count{route="/render"}'] == 2
+
+
+def test_what_is_in_work_and_waits_is_told() -> None:
+    pool = Pool(at_once=False)
+    client = Client(house(Http(running_max=1)), pool)
+    for _ in range(3):
+        client.send("GET", "/render?target=x&format=json")
+        client.connect()
+    found = counters(client)
+    assert (found["plumbago_http_requests_in_work"], found["plumbago_http_requests_waiting"]) == (1, 2)
+    assert found["plumbago_http_connections"] == 4
+    pool.work()
+    assert counters(client)["plumbago_http_requests_waiting"] == 0
+
+
+def test_a_client_that_has_gone_is_counted_once_as_499(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    pool = Pool(at_once=False)
+    client = Client(house(Http(access_log=log)), pool)
+    client.send("GET", "/render?target=x")
+    client.protocol.connectionLost(Failure(ConnectionDone()))
+    pool.work()
+    client.site.observer.close()
+    (line,) = log.read_text().splitlines()
+    assert json.loads(line)["status"] == 499
+    assert samples(client.site.page.counters())[requests("/render", "4xx")] == 1
+
+
+def test_a_line_a_request_without_what_is_secret(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    to = house(Http(access_log=log, body_bytes_max=2000))
+    client = Client(to, door=LOCKED)
+    answer = client.ask(
+        "GET", "/render?target=a.d&format=json", Authorization=READER, X_Request_Id="r1", Cookie="sid=reader"
+    )
+    client.ask("GET", "/version", Authorization="Bearer hunter2")
+    client.ask("HEAD", "/version?token=hunter2", Authorization=READER)
+    client.send("POST", "/render?a=b", Content_Length="2001", Authorization="Bearer hunter2")
+    client.site.observer.close()
+    text = log.read_text()
+    assert "hunter2" not in text
+    assert "Bearer" not in text
+    assert "sid=" not in text
+    first, unknown, head, refused = map(json.loads, text.splitlines())
+    assert (first["id"], first["client"], first["name"]) == ("r1", "192.168.1.1", "reader")
+    assert (first["path"], first["query"]) == ("/render", "target=a.d&format=json")
+    assert (first["status"], first["bytes"], first["worker"]) == (200, len(answer.body), False)
+    assert first["ms"] > 0
+    assert (unknown["status"], unknown["name"]) == (401, "")
+    assert (head["method"], head["bytes"], head["query"]) == ("HEAD", 0, "token=***")
+    assert (refused["status"], refused["method"], refused["path"]) == (413, "POST", "/render")
+
+
+def test_nothing_is_logged_of_a_request_unless_it_is_wanted(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert Client().ask("GET", "/render?target=x&format=json").status == 200
+    assert not caplog.records
+
+
+def test_a_slow_query_is_told_with_its_targets_and_plan(tmp_path: Path) -> None:
+    class Slow(MemoryStore):
+        def fetch(self, *args: Any, **kwargs: Any) -> list[Fetched]:
+            until = time.monotonic() + 0.15
+            while time.monotonic() < until:
+                pass
+            return super().fetch(*args, **kwargs)
+
+    store = Slow()
+    store.add("a", 0, 60, [1.0])
+    log = tmp_path / "slow.log"
+    client = Client(House(store, http=Http(slow_s=0.12, slow_log=log)))
+    body = urlencode({"target": "scale(a,2)", "format": "json"}).encode()
+    assert client.ask("POST", "/render", body, Content_Type=FORM, X_Request_Id="r2").status == 200
+    assert client.ask("GET", "/render?format=json").status == 200
+    found = counters(client)
+    client.site.observer.close()
+    (line,) = map(json.loads, log.read_text().splitlines())
+    assert (line["id"], line["targets"], line["series"]) == ("r2", ["scale(a,2)"], 1)
+    assert line["seconds"] >= 0.15
+    assert [step["step"] for step in line["steps"]] == ["scale(a,2)"]
+    assert [step["step"] for step in line["steps"][0]["within"]] == ["a"]
+    assert found["plumbago_http_slow_total"] == 1
+
+
+def test_a_slow_query_that_fails_is_told_with_its_targets(caplog: pytest.LogCaptureFixture) -> None:
+    to = house(Http(slow_s=1e-6))
+    client = Client(replace(to, limits=replace(to.limits, points_max=1)))
+    with caplog.at_level(logging.WARNING):
+        assert client.ask("GET", "/render?target=servers.*.cpu&from=-1h&format=json").status == 413
+    (record,) = caplog.records
+    line = json.loads(record.getMessage())
+    assert (line["status"], line["targets"], line["window"]) == (413, ["servers.*.cpu"], [["-1h"], None])
+
+
+class Writer:
+    """Records what it is told; `every` None = there is none."""
+
+    def __init__(self, every: float | None) -> None:
+        self.every, self.told = every, list[Mapping[str, float]]()
+
+    def tell(self, values: Mapping[str, float]) -> float:
+        if self.every is None:
+            raise CannotAsk("no server")
+        self.told.append(values)
+        return self.every
+
+
+def reporting(client: Client, writer: Writer) -> None:
+    pool: Any = client.pool
+    Reporter(client.reactor, client.site.report, writer.tell, pool).start()
+    client.reactor.advance(1)
+
+
+def test_the_writer_is_told_as_often_as_it_says() -> None:
+    client, writer = Client(), Writer(60)
+    reporting(client, writer)
+    assert writer.told == [{}]  # who asks first learns how often
+    client.ask("GET", "/render?target=x&format=json")
+    client.reactor.advance(59)
+    assert len(writer.told) == 1
+    client.reactor.advance(1)
+    assert [told["render.requests"] for told in writer.told[1:]] == [1]
+    client.reactor.advance(60)
+    assert [told["render.requests"] for told in writer.told[1:]] == [1, 0]
+
+
+def test_what_the_writer_missed_is_told_when_it_is_back() -> None:
+    client, writer = Client(), Writer(10)
+    reporting(client, writer)
+    writer.every = None
+    for _ in range(3):
+        client.ask("GET", "/version")
+        client.reactor.advance(10)
+    writer.every = 10
+    client.reactor.advance(10)
+    assert [told["render.requests"] for told in writer.told[1:]] == [3]
+
+
+@pytest.mark.parametrize("every", [0, None])
+def test_where_nothing_is_wanted_it_is_asked_now_and_then(every: float | None) -> None:
+    client, writer = Client(), Writer(every)
+    reporting(client, writer)
+    for _ in range(6):
+        client.reactor.advance(10)
+    assert all(told == {} for told in writer.told)
+    writer.every = 60
+    client.reactor.advance(10)
+    client.reactor.advance(60)
+    assert "render.requests" in writer.told[-1]
+
+
+def test_an_answer_that_a_page_may_read_differs_by_origin_and_by_coding() -> None:
+    client = Client(door=Door(Access(origins=("https://g.example.org",)), NoKeys(), local=True))
+    client.send(
+        "GET", "/render?target=a.d&format=json", Origin="https://g.example.org", Accept_Encoding="gzip"
+    )
+    head = client.transport.value().partition(b"\r\n\r\n")[0]
+    assert b"Vary: Origin" in head
+    assert b"Vary: Accept-Encoding" in head
+
+
+def test_what_a_client_has_is_not_sent_again() -> None:
+    client = Client()
+    path = "/render?target=a.d&format=json&from=-20min"
+    tag = client.ask("GET", path).headers["etag"]
+    again = client.ask("GET", path, If_None_Match=tag)
+    assert (again.status, again.body) == (304, b"")
+    assert "content-length" not in again.headers
+    assert client.ask("POST", path, If_None_Match=tag).status == 200
+
+
+def test_a_server_that_leaves_tells_no_more() -> None:
+    client, writer, is_leaving = Client(), Writer(10), list[bool]()
+    pool: Any = client.pool
+    Reporter(client.reactor, client.site.report, writer.tell, pool).start(until=lambda: bool(is_leaving))
+    client.reactor.advance(1)
+    client.reactor.advance(10)
+    is_leaving.append(True)
+    for _ in range(3):
+        client.reactor.advance(10)
+    assert len(writer.told) == 2

@@ -35,10 +35,10 @@ ENDED = st.builds(
 
 
 def samples(statistics: Statistics, live: Live = LIVE) -> dict[tuple[str, ...], float]:
-    """By name and the labels' values."""
+    """By name and the values of the labels, these by their names."""
     text = Exposition(statistics, lambda: live).text().decode()
     return {
-        (sample.name, *sample.labels.values()): sample.value
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -59,7 +59,7 @@ def test_what_prometheus_reads_is_what_was_counted(notes: list[Note]) -> None:
         for bound in (*BOUNDS_S, math.inf):
             le = "+Inf" if bound == math.inf else str(bound)
             below = sum(each <= bound for each in seconds)
-            assert found["plumbago_http_request_seconds_bucket", route, le] == below
+            assert found["plumbago_http_request_seconds_bucket", le, route] == below
     for status in (401, 413, 429, 503):
         count = sum(note.status == status for note in notes)
         assert found.get(("plumbago_http_refused_total", str(status)), 0) == count

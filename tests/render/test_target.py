@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from render.errors import TargetError
 from render.target import Call, Constant, Limits, Node, Pattern, first_path, parse, patterns
+from tests.effort import tries
 
 # --- random trees: a shape is drawn, and the printer says what tree its text must give ---
 
@@ -131,7 +132,7 @@ def test_a_printed_tree_is_read_back_with_its_columns(case: tuple[str, Node]) ->
     assert repr(parse(text)) == repr(tree)
 
 
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 @given(printed())
 def test_patterns_are_the_paths_from_left_to_right(case: tuple[str, Node]) -> None:
     _, tree = case

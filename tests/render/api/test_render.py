@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from render.api import House, respond
 from render.api.render import view
+from tests.effort import tries
 from tests.render.api.store import NOW, MemoryStore, ask, house
 from tests.render.golden.series import START
 
@@ -47,7 +48,7 @@ forms = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=tries(300))
 @given(forms)
 @example({"target": ["constantLine(5)"], "until": ["253402300799"], "tz": ["Asia/Tokyo"], "format": ["csv"]})
 def test_any_request_is_answered_or_is_the_clients_fault(form: dict[str, list[str]]) -> None:

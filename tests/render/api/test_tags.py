@@ -18,6 +18,7 @@ from render.plan import render
 from render.request import read_params
 from render.source import SharedStore
 from storage.store import Store
+from tests.effort import tries
 from tests.render import golden
 from tests.render.api.store import NOW, MemoryStore
 
@@ -202,7 +203,7 @@ names = st.sampled_from(
     st.dictionaries(names, st.lists(texts, max_size=3)),
     st.sampled_from([tags, tag("host"), find_series, complete_tags, complete_values, tag_multi_series]),
 )
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 def test_any_request_is_answered_or_is_the_clients_fault(params: dict[str, list[str]], view: Any) -> None:
     response = respond(view, params, SMALL, NOW)
     assert response.status in (200, 400)

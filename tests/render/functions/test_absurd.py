@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from render.errors import RenderError
 from render.functions import REGISTRY
+from tests.effort import tries
 from tests.render.functions.asking import ask
 from tests.render.memory import MemorySource
 
@@ -43,7 +44,7 @@ Absurd = st.one_of(
 
 @pytest.mark.parametrize("name", sorted(REGISTRY.functions))
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(40), deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_function_with_absurd_arguments_answers_or_says_what_is_wrong(
     name: str, data: st.DataObject
 ) -> None:

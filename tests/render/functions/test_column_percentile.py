@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from render.functions.column_percentile import SELECTED_ROWS, percentile_columns
 from render.series import Matrix
 from storage.consolidation import Row
+from tests.effort import tries
 
 KINDS = ("plain", "few", "level", "gaps", "none", "infinite", "sorted", "periodic")
 
@@ -48,7 +49,7 @@ def twin(values: Matrix, n: float) -> list[float]:
     n=st.sampled_from([0.01, 1, 50, 95, 99.9, 100]) | st.floats(0.001, 100),
     seed=st.integers(0, 1 << 32),
 )
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 def test_the_percentile_is_that_of_the_sorted_column(rows: int, n: float, seed: int) -> None:
     dice = np.random.default_rng(seed)
     values = np.stack([column(kind, rows, dice) for kind in KINDS], axis=1)

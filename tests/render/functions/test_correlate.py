@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from render.errors import ArgumentError
+from tests.effort import tries
 from tests.render.functions.asking import ask
 from tests.render.functions.futures import NOW, known
 from tests.render.memory import MemorySource
@@ -35,7 +36,7 @@ def pearson(row: Row, reference: Row, shift: int) -> float:
     return float(np.sum(x * y) / math.sqrt(squares)) if squares > 1e-12 else math.nan
 
 
-@settings(max_examples=80)
+@settings(max_examples=tries(80))
 @given(st.lists(rows, min_size=1, max_size=4), rows, st.integers(0, 4))
 def test_coefficients_are_those_of_each_pair_at_each_lag(others: list[Row], reference: Row, lag: int) -> None:
     source = known(*others, reference)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from render.errors import ArgumentError
+from tests.effort import tries
 from tests.render.functions.asking import ask, holding, values
 from tests.render.golden.series import START
 from tests.render.memory import MemorySource
@@ -106,7 +107,7 @@ def test_by_interval_all_its_points_count(rows: list[Row], seconds: int) -> None
 
 
 @pytest.mark.filterwarnings("error")
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 @given(
     st.lists(NUMBERS, min_size=1, max_size=8),
     st.integers(1, 30),

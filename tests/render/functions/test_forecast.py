@@ -13,6 +13,7 @@ from render.errors import ArgumentError, TooMuch
 from render.source import SharedStore
 from storage.schema import Rules
 from storage.store import Store
+from tests.effort import tries
 from tests.render.functions.asking import ask
 from tests.render.functions.futures import NOW, UpToNow, known
 from tests.render.memory import MemorySource
@@ -99,7 +100,7 @@ def test_a_band_is_about_the_forecast_and_widens_ahead_of_now(method: str) -> No
 cells = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([0.0, 1e300, -1e300, math.inf]))
 
 
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 @given(
     st.sampled_from(["linear", "seasonal"]),
     st.lists(cells, max_size=60),

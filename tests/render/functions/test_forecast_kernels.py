@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from render.functions import forecast_kernels as kernels
+from tests.effort import tries
 
 Matrix = npt.NDArray[np.float64]
 NAN = math.nan
@@ -85,7 +86,7 @@ def seasonal(
 CALM = (0.0, 0.0, 0.0)
 
 
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 @given(
     st.integers(1, 7),
     st.floats(-5, 5),
@@ -98,8 +99,8 @@ def test_a_line_with_a_season_is_foreseen_exactly_through_any_gaps(season, slope
     values = truth.copy()
     values[50:] = NAN
     values[list(missing)] = NAN
-    for tries in ([CALM], [CALM, (0.3, 0.1, 0.0), (NAN, NAN, 0.2)]):
-        predictions, deviations, _ = seasonal(values[None], season, *tries)
+    for guesses in ([CALM], [CALM, (0.3, 0.1, 0.0), (NAN, NAN, 0.2)]):
+        predictions, deviations, _ = seasonal(values[None], season, *guesses)
         np.testing.assert_allclose(predictions[0], truth, atol=1e-8)
         assert np.nanmax(deviations) < 1e-6
 

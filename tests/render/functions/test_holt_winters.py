@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from render.errors import ArgumentError, TooMuch
+from tests.effort import tries
 from tests.render.functions.asking import ask, holding, values
 from tests.render.functions.futures import known
 from tests.render.golden.compare import golden_test
@@ -30,7 +31,7 @@ FUNCTIONS = ("holtWintersForecast", "holtWintersConfidenceBands", "holtWintersAb
 cells = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([0.0, 1e300, -1e300]))
 
 
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 @given(
     st.sampled_from(FUNCTIONS),
     st.lists(cells, max_size=40),

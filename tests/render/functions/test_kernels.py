@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from render.functions import kernels
+from tests.effort import tries
 
 Matrix = npt.NDArray[np.float64]
 NAN = math.nan
@@ -275,7 +276,7 @@ def test_hits_lie_in_the_bucket_of_their_second(
 halves = st.builds(lambda n, digits: (n + 0.5) / 10**digits, st.integers(-(10**6), 10**6), st.integers(0, 9))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(st.lists(st.one_of(wild, halves, st.floats()), max_size=20), st.integers(-4, 12))
 def test_rounding_is_pythons(values: list[float], digits: int) -> None:
     row = np.array([values])

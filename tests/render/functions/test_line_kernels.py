@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from render.functions import line_kernels
 from render.functions.lines import Lines
+from tests.effort import tries
 
 NAN = math.nan
 Row = npt.NDArray[np.float64]
@@ -99,7 +100,7 @@ def test_what_has_left_the_window_leaves_nothing_behind() -> None:
     np.testing.assert_allclose(out[0, 3:, 2], 1.0)
 
 
-@settings(max_examples=50)
+@settings(max_examples=tries(50))
 @given(rows)
 def test_theil_and_sen_take_the_median_of_all_slopes(row: Row) -> None:
     out = np.full((1, 7), NAN)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from render.errors import ArgumentError, InvalidTime
+from tests.effort import tries
 from tests.render.functions.asking import ask, holding, values
 from tests.render.functions.futures import NOW, known
 from tests.render.golden.compare import golden_test
@@ -181,7 +182,7 @@ def test_no_answer_from_less_than_the_x_files_factor_asks() -> None:
         assert np.isfinite(found.values[-1]) == there
 
 
-@settings(max_examples=50)
+@settings(max_examples=tries(50))
 @given(
     st.lists(cells, max_size=50),
     st.sampled_from(["1s", "2min", "17min", "1d"]),

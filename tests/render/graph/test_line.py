@@ -14,6 +14,7 @@ from render.errors import ParameterError, TooMuch
 from render.graph.colors import parse
 from render.graph.shapes import Box, Group, Path, Picture, Rectangle
 from render.series import SeriesList
+from tests.effort import tries
 from tests.render.formats.lists import series_lists
 from tests.render.graph.drawing import NAN, START, block, draw, draw_svg, two_waves, wave
 
@@ -84,7 +85,7 @@ def sound(picture: Picture) -> None:
     assert lying == []
 
 
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 @given(params)
 @example({"width": "64", "height": "64"})
 @example({"height": "87", "fontSize": "34"})
@@ -100,7 +101,7 @@ def test_text_never_lies_on_text_or_beyond_the_picture(given_: dict[str, str]) -
     sound(draw(SeriesList([block(rows[:2], step=300, names=["a" * 90, "b" * 90])]), **given_))
 
 
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 @given(drawn_lists(), params, st.sampled_from(["line", "pie"]))
 def test_any_series_are_a_picture(listed: SeriesList, given_: dict[str, str], kind: str) -> None:
     try:

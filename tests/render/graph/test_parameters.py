@@ -19,6 +19,7 @@ from render.graph.options import PARAMETERS
 from render.graph.shapes import Group, Path, Picture, Rectangle, Text
 from render.request import parse_render
 from render.series import SeriesList
+from tests.effort import tries
 from tests.render.api.store import NOW, MemoryStore
 from tests.render.graph.drawing import NAN, START, block, draw
 from tests.render.graph.test_line import drawn_lists, line, sound, texts
@@ -349,7 +350,7 @@ def several(values: Mapping[str, list[str]]) -> st.SearchStrategy[dict[str, str]
     return some.flatmap(lambda names: st.fixed_dictionaries({n: st.sampled_from(values[n]) for n in names}))
 
 
-@settings(max_examples=150)
+@settings(max_examples=tries(150))
 @given(drawn_lists(), several(VALID), st.sampled_from([UTC, ZoneInfo("Asia/Kathmandu")]))
 def test_any_parameters_and_any_series_are_a_sound_picture(
     listed: SeriesList, params: dict[str, str], zone: tzinfo
@@ -368,7 +369,7 @@ for name_, points_ in {"a.b": RISING, "a.c": [NAN] * 60 + [1e300, -5.0], "a.d": 
 HOUSE = House(STORE)
 
 
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 @given(several(POOL), st.dictionaries(st.sampled_from(sorted(POOL)), st.text(max_size=9), max_size=1))
 def test_any_request_is_answered_with_a_picture_or_what_is_wrong(
     params: dict[str, str], other: dict[str, str]
