@@ -12,6 +12,7 @@ import psutil
 
 from benchmarks.client import Client
 from benchmarks.peers import GRAPHITE, Peers, free_ports
+from benchmarks.server import cpu_s
 
 SERVED = f"{GRAPHITE}, gunicorn"
 _START_S = 60
@@ -96,6 +97,9 @@ class GraphiteWeb:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self._end()
+
+    def cpu_s(self) -> float:
+        return cpu_s(self._process)
 
     def _end(self) -> None:
         self._process.terminate()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,7 @@ class Served(NamedTuple):
 
     name: str
     port: int
+    cpu_s: Callable[[], float]  # of all its processes so far
     is_graphite: bool = True
 
     def asked(self, target: str, day: Day, step: int, points: int) -> Asked:
@@ -78,7 +79,7 @@ def _of_a_day(bench: Workbench) -> Iterator[Row]:
     fill_store(bench.folder / "http", day)
     with ExitStack() as running:
         server = running.enter_context(Server(bench.folder / "http"))
-        ours = Served("plumbago", server.http_port)
+        ours = Served("plumbago", server.http_port, server.cpu_s)
         peers = _peers(bench, few, running)
         one, some = day.names[0], f"*.{_HOSTS}.*.requests.p99"
         yield from _one_series(bench.folder, ours, peers, one, day)
@@ -99,11 +100,12 @@ def _peers(bench: Workbench, day: Day, running: ExitStack) -> list[Served]:
         fill_whisper(folder / "whisper", day, len(day.names))
         graphite = graphite_web(bench.peers, folder)
         if graphite is not None:
-            peers.append(Served(SERVED, running.enter_context(graphite).port))
+            running.enter_context(graphite)
+            peers.append(Served(SERVED, graphite.port, graphite.cpu_s))
     metrics = victoria(bench.folder / "http-victoria", retention="2y")
     if metrics is not None:
         _fill_victoria(running.enter_context(metrics), day)
-        peers.append(Served(VICTORIA, metrics.http_port, is_graphite=False))
+        peers.append(Served(VICTORIA, metrics.http_port, metrics.cpu_s, is_graphite=False))
     return peers
 
 
@@ -120,19 +122,29 @@ def _minutes(series: int) -> Day:
 
 def _one_series(folder: Path, ours: Served, peers: list[Served], name: str, day: Day) -> Iterator[Row]:
     what = f"http: one series, 24 h, JSON, {_CONNECTIONS} connections"
-    ask = partial(_rate, folder, name=name, day=day)
+    ask = partial(_rates, folder, name=name, day=day)
     mine = ask(ours)
     for peer in peers:
-        yield Row(what, mine, "requests/s", peer.name, ask(peer), times=6 if peer.is_graphite else None)
-    mine = ask(ours, again=True)
+        theirs, times = ask(peer), 6 if peer.is_graphite else None
+        yield Row(what, mine.a_second, "requests/s", peer.name, theirs.a_second, times=times)
+        # what else the machine does, and how many processors there are, is not in it
+        yield Row(what, mine.a_cpu_second, "requests/CPU-s", peer.name, theirs.a_cpu_second)
+    what, mine = f"{what}, the same again", ask(ours, again=True)
     for peer in peers:
         if peer.is_graphite:  # the other is run without its cache
-            yield Row(
-                f"{what}, the same again", mine, "requests/s", peer.name, ask(peer, again=True), times=6
-            )
+            theirs = ask(peer, again=True)
+            yield Row(what, mine.a_second, "requests/s", peer.name, theirs.a_second, times=6)
+            yield Row(what, mine.a_cpu_second, "requests/CPU-s", peer.name, theirs.a_cpu_second)
 
 
-def _rate(folder: Path, served: Served, *, name: str, day: Day, again: bool = False) -> float:
+class _Rates(NamedTuple):
+    """Requests answered."""
+
+    a_second: float
+    a_cpu_second: float
+
+
+def _rates(folder: Path, served: Served, *, name: str, day: Day, again: bool = False) -> _Rates:
     asked, script = served.asked(name, day, STEP_S, _DAY_POINTS), folder / "wrk.lua"
     run = partial(requests_a_second, served.port, script, connections=_CONNECTIONS)
     with Client(served.port) as client:
@@ -140,7 +152,9 @@ def _rate(folder: Path, served: Served, *, name: str, day: Day, again: bool = Fa
     script.write_text(asked.script(0, 0 if again else 1))
     run(seconds=_WARM_S)
     script.write_text(asked.script(0 if again else _WARM, 0 if again else 1))
-    return run(seconds=_SECONDS)
+    before = served.cpu_s()
+    rate = run(seconds=_SECONDS)
+    return _Rates(rate, rate * _SECONDS / (served.cpu_s() - before))
 
 
 def _median_s(served: Served, glob: str, day: Day, *, step: int, points: int, runs: int) -> float:
@@ -190,19 +204,21 @@ def _of_a_year(bench: Workbench) -> Iterator[Row]:
     ask = partial(_median_s, glob="*.*.*.requests.p99", day=day, step=_HOUR_S, points=_YEAR_POINTS)
     what = f"http: {len(day.names):,} series × a year of hours, JSON"
     with Server(bench.folder / "http-year", "--config", str(config)) as server:
-        ours = ask(Served("plumbago", server.http_port), runs=5)
+        ours = ask(Served("plumbago", server.http_port, server.cpu_s), runs=5)
     folder = bench.folder / "http-year-graphite"
     if bench.peers.python is not None:
         _fill_hours(folder / "whisper", day)
     graphite = graphite_web(bench.peers, folder)
     if graphite is not None:
         with graphite:
-            yield Row(what, ours, "s", SERVED, ask(Served(SERVED, graphite.port), runs=1), times=8)
+            yield Row(
+                what, ours, "s", SERVED, ask(Served(SERVED, graphite.port, graphite.cpu_s), runs=1), times=8
+            )
     metrics = victoria(bench.folder / "http-year-victoria", retention="2y")
     if metrics is not None:
         with metrics:
             _fill_victoria(metrics, day)
-            theirs = ask(Served(VICTORIA, metrics.http_port, is_graphite=False), runs=3)
+            theirs = ask(Served(VICTORIA, metrics.http_port, metrics.cpu_s, is_graphite=False), runs=3)
         yield Row(what, ours, "s", VICTORIA, theirs, times=1)
 
 

@@ -24,6 +24,7 @@ from carbon.protocols.ingest import BODY_BYTES_MAX, TOO_LARGE, UNKNOWN_ENCODING,
 from carbon.protocols.token import WRONG_TOKEN, is_token
 from carbon.stats import Extra, Stats
 
+OF_A_PAGE = "sent by a web page"
 _STATUS = {TOO_LARGE: 413, UNKNOWN_ENCODING: 415}
 _JSON = "application/json"
 _BEARER = b"Bearer "
@@ -76,6 +77,9 @@ class Admin:
         asked = request.method.decode("ascii", "replace")
         if asked != method and not (asked == "HEAD" and method == "GET"):
             return _failure(405, f"{path} is for {method}", ("Allow", method))
+        if method == "POST" and _is_of_a_page(request):
+            self.stats.reject(OF_A_PAGE, source=source)
+            return _failure(403, OF_A_PAGE)
         return view(request, source)
 
     def _ingest(self, request: HttpRequest, source: str) -> Answer:
@@ -106,6 +110,12 @@ class Admin:
         """200 while datapoints are taken, 503 with the reasons while senders are held back."""
         why = sorted(self._pipeline.intake.gates.held)
         return Answer(503 if why else 200, orjson.dumps({"ready": not why, "held back": why}) + b"\n")
+
+
+def _is_of_a_page(request: HttpRequest) -> bool:
+    """Whether a browser sends it for a page, which needs nobody's leave for a text; programs name no origin."""
+    site = request.getHeader(b"sec-fetch-site")
+    return request.getHeader(b"origin") is not None or site not in (None, b"none")
 
 
 def _failure(status: int, words: str, *headers: tuple[str, str]) -> Answer:

@@ -55,7 +55,7 @@ class Journal:
         gather_s: float = _GATHER_S,
     ) -> None:
         """Raises OSError if the file cannot be opened. Not before processes are forked: it has a thread."""
-        self._file = _File(path, file_bytes_max, kept)
+        self._file = File(path, file_bytes_max, kept)
         self._waiting_bytes_max, self._gather_s = waiting_bytes_max, gather_s
         self._changed = Condition()
         self._lines: list[bytes] = []
@@ -101,7 +101,7 @@ class Journal:
             return lines
 
 
-class _File:
+class File:
     """A file that others may move away, and that is moved away here when it has grown."""
 
     def __init__(self, path: Path, bytes_max: int, kept: int) -> None:
@@ -118,7 +118,7 @@ class _File:
             self._fd = -1
             self._fd = self._open()
         if os.fstat(self._fd).st_size + len(data) > self._bytes_max:
-            self._rotate()
+            self.rotate()
         left = memoryview(data)
         while left:
             left = left[os.write(self._fd, left) :]
@@ -133,7 +133,7 @@ class _File:
             return False
         return (named.st_ino, named.st_dev) == (opened.st_ino, opened.st_dev)
 
-    def _rotate(self) -> None:
+    def rotate(self) -> None:
         """path → path.1 → … → path.5, by the first of the processes that find it too long."""
         old = self._fd
         fcntl.flock(old, fcntl.LOCK_EX)

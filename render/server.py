@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
@@ -30,6 +30,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.web import http, server
+from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 OPEN = Door(DEFAULT_ACCESS, NoKeys(), local=True)  # without tokens, to its own host only
+_LENGTH_CHARS_MAX = 100
 _LOG = logging.getLogger(__name__)
 _END_S = SOON_S + 0.15  # after a signal, though a thread hold what the end waits for
 _REPORT_SOON_S = 1.0
@@ -225,13 +227,16 @@ class Request(server.Request):
     channel: Any  # the HTTPChannel, whose site and transport are set when it is connected
     content: Any  # a file
     form_type = ""
-    note: Note
     _refused = False
+
+    @cached_property
+    def note(self) -> Note:
+        """Begins when it is first asked for, at the latest when all is written: some requests Twisted answers."""
+        return Note(_number(self), _client(self), self.method.decode("ascii", "replace"), self.uri)
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's name
         """The headers are complete; the body is not read yet (None = its length is not told)."""
-        header = self.requestHeaders.getRawHeaders("content-type", [""])
-        self.form_type = header[0]
+        self.form_type = next(iter(_texts(self.requestHeaders, "content-type")), "")
         # without it Twisted leaves the form alone, which would cost the reactor's thread
         self.requestHeaders.removeHeader("content-type")
         most = self.channel.site.house.http.body_bytes_max
@@ -250,8 +255,7 @@ class Request(server.Request):
         """Answer and close the connection; what of the body is there already is thrown away."""
         self._refused = True
         # Twisted has not given us these yet
-        method, uri = getattr(self.channel, "_command", b""), getattr(self.channel, "_path", b"")
-        self.note = _note(self, method, uri)
+        self.method, self.uri = getattr(self.channel, "_command", b""), getattr(self.channel, "_path", b"")
         self.requestHeaders.removeHeader("expect")  # or Twisted would ask for the body
         answer = failure(reason, int(status[:3]))
         head = (
@@ -282,6 +286,12 @@ class Channel(http.HTTPChannel):
     def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
         """Not HTTPChannel's: there a byte now and then keeps a connection for ever."""
         LineReceiver.dataReceived(self, data)
+
+    def headerReceived(self, line: bytes) -> bool:  # noqa: N802  # Twisted's name
+        """Not a length of thousands of digits, of which Twisted would make a number and Python refuses to."""
+        name, _, value = line.partition(b":")
+        too_long = name.strip().lower() == b"content-length" and len(value) > _LENGTH_CHARS_MAX
+        return bool(super().headerReceived(b"Content-Length: -" if too_long else line))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802  # Twisted's name
         if self._counted:
@@ -385,10 +395,9 @@ class Page(Resource):
         super().__init__()
 
     def render(self, request: Request) -> int | bytes:
-        knock = _knock(request)
-        request.note = _note(request, request.method, request.uri)
-        number = request.note.number
+        number, knock = request.note.number, _knock(request)
         request.setHeader("X-Request-Id", number)
+        request.setHeader("Server", "plumbago")  # not Twisted's version
         try:
             if knock.method == "OPTIONS" and knock.header("access-control-request-method"):
                 return _write(request, api.Response(b"", status=204, headers=self.door.preflight(knock)))
@@ -507,9 +516,9 @@ class Reporter:
         self._reactor.callLater(_REPORT_SOON_S, self._begin)
 
     def _begin(self) -> None:
-        if self._is_over():
-            return
-        Deferred.fromCoroutine(self._go_on()).addErrback(_not_written)
+        if not self._is_over():
+            done = Deferred.fromCoroutine(self._go_on()).addErrback(_not_reported)
+            done.addBoth(lambda _: self._reactor.callLater(self._every_s or _REPORT_AGAIN_S, self._begin))
 
     async def _go_on(self) -> None:
         values = self._report.take() if self._every_s else {}
@@ -520,11 +529,14 @@ class Reporter:
         else:
             self._report.taken()
             self._every_s = every_s
-        self._reactor.callLater(self._every_s or _REPORT_AGAIN_S, self._begin)
 
 
 def _busy(words: str) -> api.Response:
     return failure(f"{words}; ask again later", 429, headers={"Retry-After": "1"})
+
+
+def _not_reported(error: Failure) -> None:
+    _LOG.error("what is counted could not be told: %s", error)
 
 
 def _not_written(error: Failure) -> None:
@@ -601,26 +613,26 @@ def _number(request: Request) -> str:
     return given.decode() if _NUMBER.fullmatch(given) else secrets.token_hex(8)
 
 
-def _note(request: Request, method: bytes, uri: bytes) -> Note:
-    return Note(_number(request), _client(request), method.decode("ascii", "replace"), uri)
-
-
 def _client(request: Request) -> str:
     """The address of the connection; "" for a Unix socket."""
     return str(getattr(request.getClientAddress(), "host", ""))
 
 
 def _knock(request: Request) -> Knock:
-    raw = request.requestHeaders.getRawHeaders
     return Knock(
         request.method.decode("ascii", "replace"),
         _client(request),
-        lambda name: raw(name, ()),
+        partial(_texts, request.requestHeaders),
         request.clientproto.decode("ascii", "replace"),
     )
 
 
 _WITHOUT_BODY = (204, 304)
+
+
+def _texts(headers: Headers, name: str) -> Sequence[str]:
+    """A header's values; Twisted asked for texts raises UnicodeDecodeError for what is no UTF-8."""
+    return [value.decode(errors="replace") for value in headers.getRawHeaders(name.encode(), ())]
 
 
 def _write(request: Request, response: api.Response, length: int | None = -1) -> bytes:

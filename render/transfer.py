@@ -16,6 +16,7 @@ from render.api.response import Response
 
 _BYTES_MIN = 1024  # what is smaller fits into one packet as it is
 _TAGGED_BYTES_MAX = 1 << 20  # a digest of more costs a tenth of what making it has cost
+_TAG_CHARS = 24  # 96 bits
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_LEVEL = 1  # isal's: as small as zlib's level 1 at four times its speed
 _ZSTD_LEVEL = 1
@@ -66,7 +67,8 @@ def _tagged(response: Response, coding: str, known: Sequence[str]) -> Response:
     """With an ETag where that is worth it; 304 without a body if the client knows it."""
     if response.status != 200 or response.rest is not None or len(response.body) > _TAGGED_BYTES_MAX:
         return response
-    digest = hashlib.blake2b(response.body, digest_size=12).hexdigest()
+    # processors have instructions for this one: 30 KB take 20 µs, and twice that with blake2b
+    digest = hashlib.sha256(response.body).hexdigest()[:_TAG_CHARS]
     tag = f'"{digest}-{coding}"' if coding else f'"{digest}"'
     headers = {**response.headers, "ETag": tag}
     asked = {each.strip().removeprefix("W/") for value in known for each in value[:4000].split(",")}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.client import SPAN, Asked
 from benchmarks.lines import make_lines
 from benchmarks.measure import Row, table
 
@@ -98,3 +99,13 @@ def test_lines_come_round_by_round_and_each_connection_has_names_of_its_own() ->
     }
     assert [newest[name] for name in "abc"] == lines.values
     assert lines.points == 6
+
+
+def test_no_window_is_asked_for_twice_and_all_lie_within_the_data() -> None:
+    asked = Asked("/render?target=a", 600, 60, 1440)
+    urls = [asked.at(i) for i in range(21_600)]
+    assert len(set(urls)) == len(urls)
+    windows = [tuple(map(int, re.findall(r"=(\d+)", url))) for url in urls]
+    assert min(start for start, _ in windows) == 600
+    assert max(until for _, until in windows) <= 600 + (1440 + SPAN) * 60
+    assert {(until - start) // 60 for start, until in windows} == set(range(1381, 1441))

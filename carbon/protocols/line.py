@@ -9,17 +9,21 @@ connection, an infinite value is refused, and so is a timestamp that must be mil
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 
 import numpy as np
 
 from carbon import kernels
+from carbon.errors import BadFrame
 from carbon.kernels import LATEST, REASONS, SAMPLE_BYTES, TIMESTAMP, Reject, count_reject, count_rejects
 from carbon.names import Integers, NameTable
 from carbon.protocols.reader import Batch
 from carbon.stats import Stats
 
 LINE_BYTES_MAX = 65_536  # carbon closes the connection at 16,384; VictoriaMetrics takes 256 KiB
+_HTTP = re.compile(rb"[A-Z]{3,10} [^\n]{1,9000} HTTP/1\.[01]\r?\n")  # how a browser would send a page's lines
+_OF_HTTP = "a request of HTTP"
 _TOO_LONG = "line too long"
 _SHORTEST = 4  # bytes of a line: "a 1\n"
 _UNASKED = np.empty((0, 3), np.int64)
@@ -46,7 +50,7 @@ class LineReader:
         self._names, self._stats = names, stats
         self._line_bytes_max = line_bytes_max
         self._rest = b""
-        self._skipping = False
+        self._skipping = self._begun = False
         self._last = -1
 
     def feed(self, data: bytes, now: int) -> Batch | None:
@@ -58,6 +62,10 @@ class LineReader:
             data, self._skipping = data[end + 1 :], False
         if self._rest:
             data = self._rest + data
+        if not self._begun and b"\n" in data:
+            self._begun = True
+            if _HTTP.match(data):
+                raise BadFrame(_OF_HTTP)
         stop = data.rfind(b"\n") + 1
         self._rest = data[stop:]
         if len(self._rest) > self._line_bytes_max:

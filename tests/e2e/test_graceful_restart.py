@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 import pytest
 
+from render.leaving import SOON_S
 from storage.schema import Rules
 from storage.store import Store
 from tests.e2e.server import Server, eventually
@@ -33,10 +34,14 @@ _CLIENTS = 4
 _CONFIG = '[http]\nlight-points = 100\n[functions]\nmodules = ["ours"]\n'
 _FUNCTIONS = """
 import logging, time
+from pathlib import Path
 from render.functions.custom import *
+
+HERE = Path(__file__).parent
 
 @function("slowly", group="Tests", params=[SERIES, Param("seconds", "float", required=True)])
 def slowly(context, series, seconds):
+    (HERE / "begun").touch()
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         context.check()
@@ -45,7 +50,16 @@ def slowly(context, series, seconds):
 
 @function("stuck", group="Tests", params=[SERIES])
 def stuck(context, series):
+    (HERE / "begun").touch()
     time.sleep(60)  # without a look at whether somebody waits
+    return series
+
+@function("waits", group="Tests", params=[SERIES])
+def waits(context, series):
+    (HERE / "begun").touch()
+    while not (HERE / "enough").exists():
+        context.check()
+        time.sleep(0.01)
     return series
 
 @function("talks", group="Tests", params=[SERIES])
@@ -116,9 +130,9 @@ class Renderer:
             answer = client.getresponse()
             return answer.status, json.loads(answer.read())
 
-    def working(self) -> bool:
-        """Whether a worker has begun."""
-        return len(psutil.Process(self.process.pid).children(recursive=True)) > 1
+    def has_begun(self) -> bool:
+        """Whether it evaluates what it was asked."""
+        return (self._folder / "config" / "begun").exists()
 
     def stop(self) -> tuple[int, float]:
         """(exit status, seconds)"""
@@ -141,8 +155,7 @@ def running(folder: Path, *arguments: str, **options: Any) -> Iterator[Renderer]
 def test_what_is_in_work_is_answered_and_who_comes_then_is_answered_by_the_next(folder: Path) -> None:
     with running(folder, "--render-workers", "1") as renderer, ThreadPoolExecutor(2) as clients:
         asked = clients.submit(renderer.ask, "slowly(a.b,0.9)", _HEAVY)
-        eventually(renderer.working)
-        assert not asked.done()
+        eventually(renderer.has_begun)
         status, seconds = renderer.stop()
         assert (status, seconds < 1.8) == (0, True)
         assert asked.result().startswith(b"HTTP/1.1 200")
@@ -157,8 +170,7 @@ def test_what_is_in_work_is_answered_and_who_comes_then_is_answered_by_the_next(
 def test_it_ends_in_time_and_its_workers_with_it(folder: Path, target: str, workers: str) -> None:
     with running(folder, "--render-workers", workers) as renderer, ThreadPoolExecutor(1) as clients:
         asked = clients.submit(renderer.ask, target, _HEAVY)
-        if workers == "1":
-            eventually(renderer.working)
+        eventually(renderer.has_begun)
         below = psutil.Process(renderer.process.pid).children(recursive=True)
         status, seconds = renderer.stop()
         assert (status, seconds < 2) == (0, True)
@@ -173,9 +185,10 @@ def test_a_log_that_nobody_reads_does_not_hold_its_end_up(folder: Path) -> None:
         running(folder, "--render-workers", "0", stderr=subprocess.PIPE) as renderer,
         ThreadPoolExecutor(1) as clients,
     ):
-        assert renderer.process.stderr is not None
+        errors = renderer.process.stderr
+        assert errors is not None
         asked = clients.submit(renderer.ask, "talks(a.b)", _LIGHT)
-        eventually(lambda: select.select([renderer.process.stderr], [], [], 0)[0])
+        eventually(lambda: select.select([errors], [], [], 0)[0])
         status, seconds = renderer.stop()
         assert (status, seconds < 2) == (0, True)
         assert not asked.exception()
@@ -262,17 +275,34 @@ def test_no_request_fails_while_the_renderer_is_replaced_three_times(served: Ser
     assert (status, errors) == (0, "plumbago: the renderer is replaced; the old one leaves\n" * 3)
 
 
-def test_what_is_asked_of_the_old_one_is_answered_by_it_though_it_takes_long(served: Server) -> None:
-    with ThreadPoolExecutor(1) as clients:
-        heavy = {"from": _HEAVY}
-        eventually(lambda: served.values("a.b", **heavy))
-        asked = clients.submit(served.values, "slowly(a.b, 12)", **heavy)
-        old = psutil.Process(served.children()["render"])
-        eventually(lambda: served.get("/health")["ready"])
+def test_the_old_one_answers_what_it_was_asked_though_that_takes_long(served: Server, folder: Path) -> None:
+    """And says so on a connection that is kept: it is not ready, and closes it with that answer."""
+    old, kept = (
+        psutil.Process(served.children()["render"]),
+        http.client.HTTPConnection("127.0.0.1", served.http),
+    )
+    with ThreadPoolExecutor(1) as clients, closing(kept):
+        asked = clients.submit(served.values, "waits(a.b)", **{"from": _HEAVY})
+        eventually((folder / "config" / "begun").exists)
         served.process.send_signal(signal.SIGHUP)
-        eventually(lambda: len(renderers(served)) == 2, 60)
+        answer, body = eventually(lambda: not_ready(kept), 60)
+        assert (answer.status, json.loads(body)["reasons"]) == (503, ["the server is about to end"])
+        assert answer.will_close
+        assert served.ask("/health/ready")[0] == 200
+        assert len(renderers(served)) == 2
+        too_long = time.monotonic() + SOON_S + 0.5  # for one that has to end soon
+        eventually(lambda: time.monotonic() > too_long)
+        (folder / "config" / "enough").touch()
         assert asked.result() == {"a.b": [7.0]}
         eventually(lambda: not old.is_running())
+
+
+def not_ready(kept: http.client.HTTPConnection) -> tuple[http.client.HTTPResponse, bytes] | None:
+    """What is told on the one connection, once that is no."""
+    kept.request("GET", "/health/ready")
+    answer = kept.getresponse()
+    body = answer.read()
+    return None if answer.status == 200 else (answer, body)
 
 
 def renderers(server: Server) -> list[psutil.Process]:

@@ -135,7 +135,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     yield made
     made.silent.close()
     status, _, log = made.server.stop()
-    assert status == 0
+    assert status == 0, log[-3000:]
     assert "Traceback" not in log, log[-3000:]
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", log), "control characters of clients came into the log"
     assert not any(token in log for token in made.tokens.values())

@@ -6,9 +6,11 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.e2e.server import Server, eventually
@@ -122,6 +124,35 @@ def test_a_workers_query_is_counted_and_logged_with_its_plan(server: Server, fol
     assert after[read] - before[read] == pytest.approx(299, abs=2)
     assert after["plumbago_render_workers_started_total"] >= 1
     assert after["plumbago_http_slow_total"] - before["plumbago_http_slow_total"] == 1
+
+
+def test_an_answer_given_again_is_no_workers_and_reads_nothing(server: Server, folder: Path) -> None:
+    until = int(time.time()) // 100 * 100 - 1000  # long over
+    path = f"/render?target=a.b&from={until - 300}&until={until}&format=json"
+    for number in ("again-1", "again-2"):
+        assert b" 200 " in ask(server, path, number).splitlines()[0]
+    first, second = (logged(folder / "access.log", number) for number in ("again-1", "again-2"))
+    assert (first["cache"], first["worker"]) == ("miss", True)
+    assert (second["cache"], second["worker"]) == ("hit", False)
+    assert second["bytes"] == first["bytes"] > 0
+    assert samples(server)["plumbago_render_cache_hits_total"] >= 1
+
+
+def test_a_worker_that_is_lost_is_counted_and_its_query_told_with_its_targets(
+    server: Server, folder: Path
+) -> None:
+    before = samples(server)["plumbago_render_workers_lost_total"]
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, server, "/render?target=slowly(a.b,20)&from=-301s&format=json", "lost-1")
+        (nursery,) = psutil.Process(server.children()["render"]).children()
+        eventually(lambda: samples(server)["plumbago_http_requests_heavy"] == 1)
+        time.sleep(1.2)  # it has the question, and the last slow one's line is a second old
+        for worker in nursery.children():
+            worker.kill()
+        assert b" 503 " in asked.result().splitlines()[0]
+    assert samples(server)["plumbago_render_workers_lost_total"] == before + 1
+    line = logged(folder / "slow.log", "lost-1")
+    assert (line["status"], line["targets"], line["worker"]) == (503, ["slowly(a.b,20)"], True)
 
 
 def test_counters_cost_no_more_than_milliseconds_and_need_no_thread(server: Server) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from render.journal import Journal, SlowQueries, access_line, slow_line
+from render.journal import File, Journal, SlowQueries, access_line, slow_line
 from render.statistics import Note
 
 NOW = 1_700_000_000.25
@@ -135,6 +135,19 @@ def test_two_that_write_into_one_file_rotate_it_once_each_time(tmp_path: Path) -
     )
     assert sum(journal.dropped for journal in journals) == 0
     assert len(files) < 100_000 / 5000 * 3
+
+
+def test_who_comes_second_to_a_file_that_has_grown_does_not_rotate_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    first, second = File(path, 1000, 5), File(path, 1000, 5)
+    first.append(b"old\n")
+    first.rotate()
+    first.append(b"new\n")
+    second.rotate()  # it has looked before the first was done
+    second.append(b"newer\n")
+    assert (lines(tmp_path / "log.1"), lines(path)) == ([b"old"], [b"new", b"newer"])
+    first.close()
+    second.close()
 
 
 def test_a_disk_that_takes_nothing_costs_lines_and_is_told_once(

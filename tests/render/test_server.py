@@ -654,3 +654,31 @@ def test_a_server_that_leaves_tells_no_more() -> None:
     for _ in range(3):
         client.reactor.advance(10)
     assert len(writer.told) == 2
+
+
+def test_what_twisted_answers_by_itself_is_counted_too() -> None:
+    client = Client()
+    assert client.ask("OPTIONS", "*").status == 200
+    assert client.ask("GET", "/version").status == 200
+    assert counters(client)[requests("none", "2xx")] == 1
+
+
+class Broken(Writer):
+    is_broken = False
+
+    def tell(self, values: Mapping[str, float]) -> float:
+        if self.is_broken:
+            raise ZeroDivisionError("a fault of ours")
+        return super().tell(values)
+
+
+def test_a_report_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    client, writer = Client(), Broken(10)
+    reporting(client, writer)
+    writer.is_broken = True
+    with caplog.at_level(logging.ERROR):
+        client.reactor.advance(10)
+    assert "a fault of ours" in caplog.text
+    writer.is_broken = False
+    client.reactor.advance(10)
+    assert len(writer.told) == 2

@@ -21,7 +21,6 @@ def told(client: Client, *lines: bytes, body: bytes = b"") -> Answer:
     return answer
 
 
-@pytest.mark.xfail(reason="headers are read as UTF-8, and what is none raises", strict=True)
 @pytest.mark.parametrize(
     ("header", "status"),
     [
@@ -41,12 +40,10 @@ def test_a_header_of_any_bytes_is_no_fault_of_ours(header: bytes, status: int) -
     assert told(Client(door=proxied), line, b"Host: x", header + b": " + NOT_UTF8).status == status
 
 
-@pytest.mark.xfail(reason="headers are read as UTF-8, and what is none raises", strict=True)
 def test_a_host_of_any_bytes_is_another_hosts_name() -> None:
     assert told(Client(), b"GET /version HTTP/1.1", b"Host: " + NOT_UTF8 + b".org").status == 421
 
 
-@pytest.mark.xfail(reason="Twisted makes a number of all its digits, which Python refuses", strict=True)
 def test_a_length_of_thousands_of_digits_is_refused() -> None:
     client = Client()
     client.protocol.dataReceived(
@@ -55,7 +52,6 @@ def test_a_length_of_thousands_of_digits_is_refused() -> None:
     assert client.transport.disconnecting
 
 
-@pytest.mark.xfail(reason="Twisted names itself and its version", strict=True)
 def test_no_answer_names_the_version_of_what_serves_it() -> None:
     assert "/" not in Client().ask("GET", "/version").headers.get("server", "")
 
