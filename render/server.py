@@ -49,6 +49,7 @@ from render.readiness import EVERY_S, Check, Readiness, store_fault, writer_faul
 from render.source import SharedStore
 from render.statistics import GONE, Exposition, Live, Note, Report
 from render.tls import ServerTLS, server_tls
+from render.warm import is_compiled, warm_up
 from render.workers import Workers
 from storage.ask import tell
 from storage.errors import StorageError
@@ -88,7 +89,9 @@ def serve(
     house = api.House(
         SharedStore(store), limits, bounds, started=started, extras=extras, cache=cache, delete=delete
     )
-    _warm_up(house)
+    is_warm = is_compiled()
+    if is_warm:
+        warm_up(house)
     workers = Workers(
         worker_count, partial(work, house), partial(_apart, house, [listening.fileno(), *own_fds])
     )
@@ -106,6 +109,8 @@ def serve(
     listening.close()
     reactor.callWhenRunning(_obey_signals, reactor, site, port.stopListening)
     reactor.callWhenRunning(on_ready)
+    if not is_warm:
+        reactor.callWhenRunning(Thread(target=warm_up, args=(house,), daemon=True).start)
     reporter = Reporter(reactor, site.report, partial(tell, store.folder), _pool(1, "report"))
     reporter.start(until=lambda: site.is_leaving)
     reactor.run()
@@ -190,16 +195,6 @@ def _secured(site: Site, tls: ServerTLS | None) -> Any:
     factory: Any = site
     # it is a context factory of the old kind, which needs no more than getContext
     return TLSMemoryBIOFactory(tls, isClient=False, wrappedFactory=factory)  # type: ignore[arg-type]
-
-
-def _warm_up(house: api.House) -> None:
-    """Have kernels compiled, or loaded, and tags made ready before the first client waits for them."""
-    now = int(time.time())
-    for maximum in ("1", "100000"):
-        params = {"target": ["constantLine(1)"], "format": ["json"], "maxDataPoints": [maximum]}
-        api.respond(api.ROUTES["/render"].view, params, house, now)
-    api.respond(api.ROUTES["/render"].view, {"target": ["constantLine(1)"]}, house, now)  # png, and its fonts
-    api.respond(api.ROUTES["/tags/findSeries"].view, {"expr": ["name=~a$"]}, house, now)
 
 
 def _apart(house: api.House, own_fds: Sequence[int]) -> None:

@@ -52,4 +52,9 @@ def use(root: Path) -> Path:
     return mine
 
 
+def mark(name: str) -> Path:
+    """A file that tells, where it is there, that some group of kernels was compiled; it goes when they change."""
+    return Path(str(numba.config.CACHE_DIR)) / name  # type: ignore[attr-defined]  # as above
+
+
 use(Path(__file__).resolve().parent.parent)
