@@ -146,7 +146,7 @@ class SharedStore:
 
     @property
     def names_version(self) -> tuple[int, ...]:
-        return self._generation, self._store.moves, self._store.seen
+        return self._generation, self._store.names_version
 
     def find(self, pattern: str) -> Nodes:
         return self._index.find(pattern)

@@ -49,6 +49,7 @@ class Register:
         self.rows: dict[int, Rows] = {}
         self._old, self._new, self._moves = _NOTHING, _NOTHING, 0
         self._quotas: tuple[Quota, ...] = ()
+        self.version = 0  # grows whenever names may have come, moved or gone by another process
         self._forget()
 
     def _forget(self) -> None:
@@ -68,6 +69,7 @@ class Register:
         with catalogue.reading():
             self._forget()
             self._read()
+        self.version += 1
 
     # --- replaying ---
 
@@ -76,6 +78,7 @@ class Register:
         if self.catalogue.changed():
             with self.catalogue.reading():
                 self._read()
+            self.version += 1
 
     def load(self) -> None:
         """As `refresh`, inside of a `reading` of the catalogue."""

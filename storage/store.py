@@ -600,6 +600,11 @@ class Store:
         return self._register.moved(since)
 
     @property
+    def names_version(self) -> int:
+        """For readers: what grows when `refresh` finds that names have come, moved or gone."""
+        return self._register.version
+
+    @property
     def seen(self) -> int:
         """How many names have an id in this process; some may be gone."""
         return self._register.seen

@@ -65,13 +65,13 @@ _WITH_SLASH = {  # these may end in one
     "/events/get_data": Route(events.get_data),
     "/version": Route(health.version, _READ, at_once=True),
     "/health": Route(health.health, _READ, at_once=True),
+    "/health/live": Route(health.live, _READ, at_once=True, is_open=True),
+    "/health/ready": Route(health.ready, _READ, at_once=True, is_open=True),
 }
 ROUTES: Mapping[str, Route] = MappingProxyType(
     {
         **_WITH_SLASH,
         **{f"{path}/": route for path, route in _WITH_SLASH.items()},
-        "/health/live": Route(health.live, _READ, at_once=True, is_open=True),
-        "/health/ready": Route(health.ready, _READ, at_once=True, is_open=True),
         "/openapi.json": Route(openapi.view, _READ, at_once=True, is_open=True),
         "/metrics/index.json": Route(metrics.index, heavy=True),
         "/tags/findSeries": Route(tags.find_series),

@@ -80,7 +80,9 @@ def _held(store: Store, ledger: Ledger, kind: Kind, i: int, now: int) -> _Held:
     if paths:
         assert len(np.unique(series // SHARD_ROWS)) == 1, f"names of {kind.name} have come to several shards"
         window = Window(i, first * archive.step, archive.step, points)
-        values = store.shard_of(int(series[0])).read(series.astype(np.int64) % SHARD_ROWS, window)
+        values = np.empty((len(paths), points))
+        rows = series.astype(np.int64) % SHARD_ROWS
+        store.shard_of(int(series[0])).read_into(values, np.arange(len(paths)), rows, window)
     return _Held(first, archive.step, values, names, row_of)
 
 
