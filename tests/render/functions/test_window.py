@@ -21,7 +21,9 @@ def block(start: int, step: int, points: int) -> Block:
 @given(st.integers(0, 10_000), st.integers(1, 400), st.integers(0, 5000))
 def test_a_widened_window_cut_back_begins_where_the_window_does(start: int, step: int, seconds: int) -> None:
     """The first point of a window lies after its start, on the grid of the step."""
-    context = SimpleNamespace(window=(start, start), start=start, until=start, now=start, zone=UTC, x_files_factor=None)
+    context = SimpleNamespace(
+        window=(start, start), start=start, until=start, now=start, zone=UTC, x_files_factor=None
+    )
     begin = (start - seconds) // step * step + step
     first = start // step * step + step
     widened = block(begin, step, (first - begin) // step + 3)
@@ -30,13 +32,17 @@ def test_a_widened_window_cut_back_begins_where_the_window_does(start: int, step
 
 
 def test_a_series_that_begins_before_the_start_by_itself_keeps_doing_so() -> None:
-    context = SimpleNamespace(window=(1000, 2000), start=1000, until=2000, now=2000, zone=UTC, x_files_factor=None)
+    context = SimpleNamespace(
+        window=(1000, 2000), start=1000, until=2000, now=2000, zone=UTC, x_files_factor=None
+    )
     summed = block(0, 600, 4)  # summarize() of a window from 400 on: 0, 600, 1200 …
     assert preview_points(context, summed, 600) == 1
 
 
 def test_data_that_begins_late_is_not_cut() -> None:
-    context = SimpleNamespace(window=(1000, 2000), start=1000, until=2000, now=2000, zone=UTC, x_files_factor=None)
+    context = SimpleNamespace(
+        window=(1000, 2000), start=1000, until=2000, now=2000, zone=UTC, x_files_factor=None
+    )
     assert preview_points(context, block(1060, 60, 4), 600) == 0
 
 
