@@ -111,7 +111,7 @@ def _linear(low: float, high: float, wish: Wish) -> Scale:
     low, high, step = min(fitting, key=_Choice.cost)
     if not fixed_high and wish.limit is not None and high > wish.limit > low:
         high = wish.limit  # rounding may not go beyond it either
-    values = _multiples(low, high, step)
+    values = _multiples(low, high, step) or [low]  # the ends may lie between two multiples
     stride = -(
         -len(values) // most
     )  # an end that is rounded up may have one label more than there is room for

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from render.api import House, respond
@@ -350,7 +350,9 @@ def several(values: Mapping[str, list[str]]) -> st.SearchStrategy[dict[str, str]
     return some.flatmap(lambda names: st.fixed_dictionaries({n: st.sampled_from(values[n]) for n in names}))
 
 
-@settings(max_examples=tries(150))
+@settings(
+    max_examples=tries(150), phases=[Phase.explicit, Phase.generate]
+)  # shrinking a picture takes minutes
 @given(drawn_lists(), several(VALID), st.sampled_from([UTC, ZoneInfo("Asia/Kathmandu")]))
 def test_any_parameters_and_any_series_are_a_sound_picture(
     listed: SeriesList, params: dict[str, str], zone: tzinfo

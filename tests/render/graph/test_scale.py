@@ -43,6 +43,7 @@ def sound(axis: Scale, most: int) -> None:
 @example(5e-324, 5e-324, Wish())
 @example(1e300, -1e300, Wish(unit="sec"))
 @example(0.0, 1e-300, Wish(base=10.0))
+@example(100.0, 110.0, Wish(minimum=100.0, limit=30.0, step=200.0))
 @example(-5.0, -1.0, Wish(base=10.0))
 def test_any_axis_is_sound(a: float, b: float, wish: Wish) -> None:
     sound(scale(min(a, b), max(a, b), wish), wish.labels_max)
