@@ -24,7 +24,7 @@ from urllib.parse import unquote
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.threads import blockingCallFromThread, deferToThreadPool
 from twisted.protocols.basic import LineReceiver
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -568,7 +568,8 @@ class Outflow:
             self._do(self._end, whole)
 
     def _do(self, call: Callable[..., object], *arguments: object) -> None:
-        self._reactor.callFromThread(self._unless_gone, call, *arguments)
+        """Not before the reactor has done it is the next chunk made: they would wait there without a bound."""
+        blockingCallFromThread(self._reactor, self._unless_gone, call, *arguments)
 
     def _unless_gone(self, call: Callable[..., object], *arguments: object) -> None:
         if not self._gone.is_set():

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from render import api
 from tests.authority import Authority, client_context
 from tests.e2e.server import READY_S, Server, eventually
+from tests.e2e.slowly import SLOWLY
 from tests.effort import tries
 
 pytestmark = pytest.mark.timeout(180)
@@ -44,18 +45,6 @@ proxies = ["127.0.0.2/32"]
 [functions]
 modules = ["slowly"]
 """
-_SLOWLY = """
-import time
-from render.functions.custom import *
-
-@function("slowly", group="Tests", params=[SERIES, Param("seconds", "float", required=True)])
-def slowly(context, series, seconds):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        context.check()
-        time.sleep(0.01)
-    return series
-"""
 PROXY = "127.0.0.2"
 FORM = "application/x-www-form-urlencoded"
 
@@ -74,7 +63,7 @@ class Guarded:
         pair, config = self.authority.issue("server"), folder / "config"
         config.mkdir()
         (config / "plumbago.toml").write_text(_CONFIG.format(certificate=pair.certificate, key=pair.key))
-        (config / "slowly.py").write_text(_SLOWLY)
+        (config / "slowly.py").write_text(SLOWLY)
         self.tokens = {
             scope: self.token("add", scope, "--scope", scope) for scope in ("read", "write", "admin")
         }

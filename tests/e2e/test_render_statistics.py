@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.e2e.server import Server, eventually
+from tests.e2e.slowly import SLOWLY
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -28,18 +29,6 @@ every = 1
 [functions]
 modules = ["slowly"]
 """
-_SLOWLY = """
-import time
-from render.functions.custom import *
-
-@function("slowly", group="Tests", params=[SERIES, Param("seconds", "float", required=True)])
-def slowly(context, series, seconds):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        context.check()
-        time.sleep(0.01)
-    return series
-"""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(folder: Path) -> Iterator[Server]:
     (folder / "config").mkdir()
     (folder / "config" / "plumbago.toml").write_text(_CONFIG.format(folder=folder))
-    (folder / "config" / "slowly.py").write_text(_SLOWLY)
+    (folder / "config" / "slowly.py").write_text(SLOWLY)
     (folder / "config" / "storage-schemas.conf").write_text("[a]\npattern = .*\nretentions = 1s:1d\n")
     started = Server(folder / "data", "--config", str(folder / "config"), "--render-workers", "1")
     started.send(f"a.b 7 {int(time.time()) - 60}\n".encode())

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.e2e.server import Server, eventually
+from tests.e2e.slowly import SLOWLY
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -26,18 +27,6 @@ bytes-max = 8000
 [functions]
 modules = ["slowly"]
 """
-_SLOWLY = """
-import time
-from render.functions.custom import *
-
-@function("slowly", group="Tests", params=[SERIES, Param("seconds", "float", required=True)])
-def slowly(context, series, seconds):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        context.check()
-        time.sleep(0.01)
-    return series
-"""
 HEAVY = {"from": "-4h"}  # 240 points
 LIGHT = {"from": "-10min"}
 COUNT = 2
@@ -48,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("workers")
     (folder / "config").mkdir()
     (folder / "config" / "plumbago.toml").write_text(_CONFIG)
-    (folder / "config" / "slowly.py").write_text(_SLOWLY)
+    (folder / "config" / "slowly.py").write_text(SLOWLY)
     (folder / "config" / "storage-schemas.conf").write_text("[a]\npattern = .*\nretentions = 60s:1d\n")
     started = Server(folder / "data", "--config", str(folder / "config"), "--render-workers", str(COUNT))
     started.send(f"a.b 7 {int(time.time()) - 60}\n".encode())
