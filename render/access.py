@@ -11,6 +11,7 @@ import base64
 import ipaddress
 import socket
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from render.config import Access, Network, Scope
@@ -20,6 +21,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 _CREDENTIALS_CHARS_MAX = 1024
 _USER_CHARS_MAX = 200
 _ALLOWED_S = 600  # that a browser remembers what another origin's page may do
+_ADDRESS_CHARS_MAX = 100
 _LOCALHOST = "localhost"
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -168,7 +170,9 @@ class Door:
         """A page of the internet cannot be at an address or at a name without a dot."""
         if name in self._names or ("." not in name and ":" not in name and name != ""):
             return True
-        return _is_address(name) or name.endswith(f".{_LOCALHOST}") or _among(name, self._access.hosts)
+        return (
+            _address(name) is not None or name.endswith(f".{_LOCALHOST}") or _among(name, self._access.hosts)
+        )
 
     def _is_from_us(self, knock: Knock) -> bool:
         """No page at all, one of ours, or one that is listed by its name: `*` is for reading."""
@@ -230,12 +234,17 @@ def _own_names() -> Collection[str]:
     return (name, f"{name}.local")
 
 
-def _is_address(name: str) -> bool:
+@lru_cache(1024)  # reading one takes as long as reading a header
+def _short_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(name)
+        return ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a text is, None = it is none."""
+    return _short_address(text) if len(text) <= _ADDRESS_CHARS_MAX else None
 
 
 def _among(name: str, allowed: Sequence[str]) -> bool:
@@ -251,9 +260,7 @@ def _is_same(origin: str, host: str) -> bool:
 
 
 def _is_in(peer: str, networks: Sequence[Network]) -> bool:
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
+    if not networks or (address := _address(peer)) is None:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return any(address in network or (mapped is not None and mapped in network) for network in networks)

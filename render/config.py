@@ -210,6 +210,7 @@ class Light(NamedTuple):
     points: int = 500_000  # read: their JSON takes some 30 ms
     seconds: float = 0.25  # until a worker begins anew
     nodes: int = 5_000  # of the tree: their JSON takes some 20 ms
+    waits: bool = True  # it may wait for another process, and match a user's pattern
 
 
 @dataclass(frozen=True)

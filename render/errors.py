@@ -133,8 +133,10 @@ class TooHeavy(RenderError):
 
     status = 503
 
-    def __init__(self) -> None:
+    def __init__(self, *, late: bool = False) -> None:
+        """`late`: it has taken too long, which may not be its fault."""
         super().__init__("the query is too heavy to be answered beside others")
+        self.late = late
 
 
 class Cancelled(RenderError):

@@ -115,11 +115,16 @@ class Context:
 
     @property
     def lookups(self) -> Lookups:
+        self.may_wait()
         return self.extras.lookups
 
     def check(self) -> None:
         """Raises Deadline when the request has taken too long."""
         self.request.check()
+
+    def may_wait(self) -> None:
+        """See Request."""
+        self.request.may_wait()
 
     def fetch(self, pattern: str) -> SeriesList:
         """The series that a pattern names, over this window, under their paths."""

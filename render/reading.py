@@ -173,9 +173,14 @@ class Request:
         if now > self._deadline:
             raise Deadline(self.limits.duration_s)
         if now > self._light_until:
-            raise TooHeavy
+            raise TooHeavy(late=True)
         if self._cancelled():
             raise Cancelled
+
+    def may_wait(self) -> None:
+        """What follows may wait for another process, or matches a user's pattern. Raises TooHeavy if it must not."""
+        if self.limits.light is not None and not self.limits.light.waits:
+            raise TooHeavy
 
     def check_names(self, function: str, series: SeriesList) -> SeriesList:
         """The list as it is; raises TooMuch if its names have grown too long."""
@@ -213,6 +218,7 @@ class Request:
     def find_tagged(self, pattern: str, expressions: Sequence[str]) -> None:
         """Let a pattern name the series whose tags fulfil all expressions; raises ArgumentError."""
         if pattern not in self._found:
+            self.may_wait()
             paths, series = self.source.find_tagged(read_conditions(expressions, self.check))
             self._found[pattern] = Found(paths, series, self.source.consolidations(series))
 
@@ -274,6 +280,7 @@ class Request:
     def count_events(self, asked: Asked, step: int) -> npt.NDArray[np.float64]:
         """See Source. Whether there are more is not seen by what is read of series."""
         self.may_recur = False
+        self.may_wait()
         return self.source.count_events(asked, step)
 
     @property
@@ -295,7 +302,7 @@ class Request:
 
         What is stitched is read by itself: where its archives meet depends on the window.
         """
-        if reading.stitched:
+        if reading.stitched or self._readings.get(pattern) in (None, {reading}):
             return reading
         start, until = reading.window
         around = [
@@ -431,8 +438,10 @@ def _listed(pattern: str, found: Found, parts: Sequence[Fetched], x_files_factor
 
 def _merged(parts: list[Fetched]) -> tuple[npt.NDArray[np.intp], Matrix]:
     """Parts on one grid as one matrix, their positions ascending; copies nothing if they are so already."""
-    if len(parts) == 1 and bool(np.all(parts[0].positions[1:] > parts[0].positions[:-1])):
-        return parts[0].positions, parts[0].values
+    if len(parts) == 1:
+        positions = parts[0].positions
+        if len(positions) == 1 or bool(np.all(positions[1:] > positions[:-1])):
+            return positions, parts[0].values
     positions = np.concatenate([part.positions for part in parts])
     order = np.argsort(positions)
     return positions[order], np.concatenate([part.values for part in parts])[order]

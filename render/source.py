@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
@@ -16,13 +17,14 @@ from render.errors import Unavailable
 from storage import stitch
 from storage.errors import EventsFailed
 from storage.events import Asked, Event, Events
-from storage.index import Last
+from storage.index import Index, Last
 from storage.schema import Schema
 from storage.shard import Grid
 from storage.store import Store
 from storage.tags import ANY, Condition, Texts, Value
 
 _LOG = logging.getLogger(__name__)
+_PATHS_MAX = 100_000  # that are remembered with the patterns they were found by: some 15 MB
 
 
 class Nodes(Protocol):
@@ -65,6 +67,11 @@ class Source(reading.Source, Protocol):
 
     def refresh(self) -> None:
         """Take in what was added; cheap when nothing was."""
+        ...
+
+    @property
+    def is_current(self) -> bool:
+        """Whether `refresh` would find nothing; False also where that cannot be told without waiting."""
         ...
 
     def after_fork(self) -> None:
@@ -122,6 +129,7 @@ class SharedStore:
         self._events = Events(store.folder)
         self._lock = Lock()
         self._version: tuple[int, ...] = ()
+        self._found = _Found()
         self.refreshes = -1  # the first is none
         self.refresh()
 
@@ -130,12 +138,26 @@ class SharedStore:
 
     def refresh(self) -> None:
         with self._lock:
+            if self.refreshes >= 0 and self._store.is_current:
+                return
             self._store.refresh()
             self._index = self._store.index
+            self._found = (
+                _Found()
+            )  # after the index: who still finds by the old one keeps it for the old ones
             self._generation = self._store.catalogue.epoch()
             if self._version != self.names_version:
                 self._version = self.names_version
                 self.refreshes += 1
+
+    @property
+    def is_current(self) -> bool:
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            return self._store.is_current
+        finally:
+            self._lock.release()
 
     def __len__(self) -> int:
         return len(self._store)
@@ -155,7 +177,7 @@ class SharedStore:
         return self._index.find_last(pattern)
 
     def find_series(self, pattern: str) -> tuple[list[str], npt.NDArray[np.int32]]:
-        return self._index.find_series(pattern)
+        return self._found.find(pattern, self._index)
 
     def find_tagged(self, conditions: Sequence[Condition]) -> tuple[list[str], npt.NDArray[np.int32]]:
         return self._index.tagged.find(conditions)
@@ -219,6 +241,38 @@ class SharedStore:
     def count_events(self, asked: Asked, step: int) -> npt.NDArray[np.float64]:
         with _reaching_events():
             return self._events.count(asked, step)
+
+
+class _Found:
+    """What patterns name, as dashboards ask for the same ones again and again; of those names that there are.
+
+    So many paths, of the patterns that were asked for last. Threads share it.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, tuple[list[str], npt.NDArray[np.int32]]] = OrderedDict()
+        self._paths = 0
+        self._lock = Lock()
+
+    def find(self, pattern: str, index: Index) -> tuple[list[str], npt.NDArray[np.int32]]:
+        """Copies, which are the caller's."""
+        with self._lock:
+            known = self._known.get(pattern)
+            if known is not None:
+                self._known.move_to_end(pattern)
+        if known is None:
+            known = index.find_series(pattern)
+            if len(known[0]) < _PATHS_MAX:
+                self._keep(pattern, known)
+        return known[0].copy(), known[1].copy()
+
+    def _keep(self, pattern: str, found: tuple[list[str], npt.NDArray[np.int32]]) -> None:
+        with self._lock:
+            if pattern not in self._known:
+                self._known[pattern] = found
+                self._paths += len(found[0]) + 1  # what names nothing takes some room, too
+            while self._paths > _PATHS_MAX:
+                self._paths -= len(self._known.popitem(last=False)[1][0]) + 1
 
 
 @contextmanager

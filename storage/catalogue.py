@@ -249,10 +249,17 @@ class Catalogue:
 
     def changed(self) -> bool:
         """Whether another process has committed since the last call."""
+        before, self._seen_version = self._seen_version, self._data_version()
+        return self._seen_version != before
+
+    @property
+    def is_current(self) -> bool:
+        """What `changed` would deny."""
+        return self._data_version() == self._seen_version
+
+    def _data_version(self) -> int:
         with self._os_errors():
-            version = self._db.execute("PRAGMA data_version").fetchone()[0]
-        before, self._seen_version = self._seen_version, version
-        return bool(version != before)
+            return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -81,7 +81,7 @@ class Aside:
     def changed(self) -> int:
         """A number that changes when something is put here."""
         try:
-            return self.folder.stat().st_mtime_ns
+            return os.stat(self.folder).st_mtime_ns
         except FileNotFoundError:
             return 0
 

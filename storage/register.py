@@ -80,6 +80,11 @@ class Register:
                 self._read()
             self.version += 1
 
+    @property
+    def is_current(self) -> bool:
+        """Whether `refresh` would find nothing new."""
+        return self.catalogue.is_current
+
     def load(self) -> None:
         """As `refresh`, inside of a `reading` of the catalogue."""
         self._read()

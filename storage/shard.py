@@ -104,6 +104,7 @@ class Shard:
             {method: self._ring(i, method) for method in schema.methods[1:] if i}
             for i in range(len(self.archives))
         ]  # of each archive: the rings of the other aggregations
+        self.has_lost = self._has_lost()  # whether a reader could not use a file
         self._durations = [archive.duration for archive in self.archives]
         if writable:
             for ring in self.every_ring():
@@ -157,9 +158,7 @@ class Shard:
             _log.error("%s; it reads as missing until the writer is started again", fault)
         return LostRing(path, wanted)
 
-    @property
-    def has_lost(self) -> bool:
-        """Whether a reader could not use a file."""
+    def _has_lost(self) -> bool:
         return any(isinstance(ring, LostRing) for ring in self.every_ring())
 
     def follow(self) -> None:
@@ -168,6 +167,7 @@ class Shard:
             self.rings[i] = self._followed(self.rings[i])
             for method, ring in self.beside[i].items():
                 self.beside[i][method] = self._followed(ring)
+        self.has_lost = self._has_lost()
 
     def _followed(self, ring: Ring) -> Ring:
         if not isinstance(ring, LostRing):

@@ -238,10 +238,22 @@ class Store:
                 self._told = True
                 _log.error("%s: names are read as they were until the writer is started again", error)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether `refresh` would find nothing new. For readers; raises as little as that does."""
+        try:
+            return self._aside.changed() == self._mended and not self._has_lost and self._register.is_current
+        except (StorageError, sqlite3.DatabaseError):
+            return False
+
+    @property
+    def _has_lost(self) -> bool:
+        return any(shard.has_lost for shard in list(self._shards.values()))
+
     def _follow(self) -> None:
         """Read anew what the writer has mended since the last call: it keeps what was there before."""
         mended, shards = self._aside.changed(), list(self._shards.values())
-        if mended != self._mended or any(shard.has_lost for shard in shards):
+        if mended != self._mended or self._has_lost:
             self._follow_catalogue()
             for shard in shards:
                 shard.follow()
@@ -784,6 +796,8 @@ class Store:
 
     def consolidations(self, series: Series) -> list[str]:
         """Each series' own aggregation."""
+        if len(series) == 1:  # as most targets of a dashboard name
+            return [self.schema_of(int(series[0])).method]
         numbers, which = np.unique(series // SHARD_ROWS, return_inverse=True)
         methods = [self.schema_of(int(number) * SHARD_ROWS).method for number in numbers]
         return [methods[i] for i in which]

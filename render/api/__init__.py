@@ -31,6 +31,7 @@ class Route:
     changes: bool = False  # a POST changes something, though one can GET as well
     admin: bool = False  # and what it changes cannot be taken back
     heavy: bool = False  # always a worker's
+    may_be_quick: bool = False  # may be answered in the reactor's thread: it waits for nobody
     keeps: bool = False  # looks among its former answers before it has a worker answer
 
     def is_change(self, method: str) -> bool:
@@ -51,14 +52,14 @@ _READ = ("GET", "HEAD")
 _NAMED = ("/functions/{name}", "/events/{id}", "/tags/{tag}")
 _CHANGE = ("POST",)
 _WITH_SLASH = {  # these may end in one
-    "/render": Route(render.view, keeps=True),
-    "/metrics": Route(metrics.find),
-    "/metrics/find": Route(metrics.find),
-    "/metrics/expand": Route(metrics.expand),
+    "/render": Route(render.view, keeps=True, may_be_quick=True),
+    "/metrics": Route(metrics.find, may_be_quick=True),
+    "/metrics/find": Route(metrics.find, may_be_quick=True),
+    "/metrics/expand": Route(metrics.expand, may_be_quick=True),
     "/metrics/get-metadata": Route(metrics.get_metadata),
     "/info": Route(carbonapi.info),
     "/_internal/capabilities": Route(carbonapi.capabilities),
-    "/functions": Route(functions.functions, _READ),
+    "/functions": Route(functions.functions, _READ, may_be_quick=True),
     "/complete": Route(functions.complete),
     "/tags": Route(tags.tags, _READ),
     "/events": Route(events.events, changes=True),

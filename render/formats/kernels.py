@@ -13,6 +13,7 @@ _COMMA, _MINUS, _OPEN, _CLOSE, _END, _RETURN, _LINE_FEED = (ord(c) for c in ",-[
 _N = ord("n")  # what "null" begins with, and no number
 # unsigned, as a signed index is checked for being negative at each byte: that took half as long again
 _0, _1, _2, _10, _ZERO, _NULL_AND_COMMA = np.array([0, 1, 2, 10, ord("0"), len("null,")], np.uint64)
+_DIGITS_MAX = np.uint64(19)
 STAMP_BYTES_MAX = len(",") + len(str(np.iinfo(np.int64).min)) + len("],")
 
 
@@ -22,7 +23,7 @@ def write_stamps(start, step, out, ends):  # type: ignore[no-untyped-def]
 
     Made once a grid. out has STAMP_BYTES_MAX bytes a point; gives how many are used.
     """
-    at = _0
+    at, digits, lowest, above = _0, _0, _1, _1  # as many digits have the numbers from lowest to below above
     for i in range(len(ends)):
         timestamp = start + i * step
         out[at] = _COMMA
@@ -31,10 +32,10 @@ def write_stamps(start, step, out, ends):  # type: ignore[no-untyped-def]
             out[at] = _MINUS
             at += _1
         left = np.uint64(abs(timestamp))
-        digits, power = _1, left // _10
-        while power > _0:
-            digits += _1
-            power //= _10
+        if left < lowest or left >= above:
+            digits, lowest, above = _1, _0, _10
+            while left >= above and digits < _DIGITS_MAX:
+                digits, lowest, above = digits + _1, above, above * _10
         at += digits
         for back in range(_1, digits + _1):  # the last digit first
             out[at - back] = _ZERO + left % _10

@@ -103,6 +103,8 @@ def alias_sub(context: Context, series: SeriesList, search: str, replace: str) -
 
     Example: aliasSub(servers.*.cpu, "^.*web([0-9]).*$", "web server \\1")
     """
+    if search != patterns.WHOLE:
+        context.may_wait()
     pattern = patterns.compile("aliasSub", "search", search)
     return series.map(lambda block: block.with_(names=pattern.sub_all(replace, block.names, context.check)))
 
@@ -118,6 +120,7 @@ def alias_query(context: Context, series: SeriesList, search: str, replace: str,
         raise ArgumentError(
             "aliasQuery", "newName", f"takes a text with one place such as %d, not {new_name!r}"
         )
+    context.may_wait()
     pattern = patterns.compile("aliasQuery", "search", search)
 
     def answer(name: str) -> str:

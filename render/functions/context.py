@@ -42,6 +42,12 @@ class Context(Protocol):
         """Raises Deadline when the request has taken its time."""
         ...
 
+    def may_wait(self) -> None:
+        """To be called before what may wait for others, or matches a pattern of the user's: raises TooHeavy where a
+        request must not, to be evaluated anew where it may.
+        """
+        ...
+
     def call(self, name: str, *lists: SeriesList) -> SeriesList:
         """What a series function, named by the user, makes of lists."""
         ...

@@ -119,9 +119,10 @@ def _guard(names: Sequence[str]) -> None:
 
 def _guarded(name: str, run: Callable[..., SeriesList]) -> Callable[..., SeriesList]:
     @functools.wraps(run)
-    def guarded(*arguments: object) -> SeriesList:
+    def guarded(context: Context, *arguments: object) -> SeriesList:
+        context.may_wait()  # who knows what it does
         try:
-            made = run(*arguments)
+            made = run(context, *arguments)
         except RenderError:
             raise
         except Exception as error:

@@ -350,6 +350,7 @@ def grep(context: Context, series: SeriesList, pattern: str) -> SeriesList:
 
     Example: grep(servers.*.cpu, "web[12]")
     """
+    context.may_wait()
     search = patterns.compile("grep", "pattern", pattern).search
     return series.keep([search(name) is not None for name in series.names])
 
@@ -360,6 +361,7 @@ def exclude(context: Context, series: SeriesList, pattern: str) -> SeriesList:
 
     Example: exclude(servers.*.cpu, "web[12]")
     """
+    context.may_wait()
     search = patterns.compile("exclude", "pattern", pattern).search
     return series.keep([search(name) is None for name in series.names])
 
@@ -384,6 +386,7 @@ def use_series_above(
 
     Example: useSeriesAbove(servers.*.requests, 10, "requests", "cpu")
     """
+    context.may_wait()
     pattern = patterns.compile("useSeriesAbove", "search", search)
     above = maximum_above(context, series, value)
     found = [context.evaluate_text(pattern.sub(replace, name)) for name in above.names]

@@ -86,6 +86,8 @@ def test_one_thread_at_a_time_refreshes(tmp_path: Path) -> None:
     met: list[bool] = []
 
     class Slow(Store):
+        is_current = False
+
         def refresh(self) -> None:
             if threading.current_thread().name == "second":
                 second.set()

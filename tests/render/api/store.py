@@ -36,6 +36,8 @@ class MemoryStore(MemorySource):
     def names_version(self) -> tuple[int, ...]:
         return (len(self),)
 
+    is_current = True
+
     def after_fork(self) -> None: ...
 
     def refresh(self) -> None:
