@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, cast
 
 from twisted.internet.protocol import connectionDone
@@ -30,10 +30,16 @@ class Request(http.Request):
     form_type = ""
     head = b""  # of the answer: the lines that all answers of a kind have
     _refused = False
+    _note: Note | None = None
 
-    @cached_property
+    @property
     def note(self) -> Note:
-        """Begins when it is first asked for, at the latest when all is written: some requests Twisted answers."""
+        """Begins when it is first asked for."""
+        if self._note is None:
+            self._note = self._new_note()
+        return self._note
+
+    def _new_note(self) -> Note:
         return Note(_number(self), self.peer, self.method.decode("ascii", "replace"), self.uri)
 
     @property
@@ -44,8 +50,6 @@ class Request(http.Request):
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's name
         """The headers are complete; the body is not read yet (None = its length is not told)."""
         self.form_type = next(iter(texts(self.requestHeaders, "content-type")), "")
-        # without it Twisted leaves the form alone, which would cost the reactor's thread
-        self.requestHeaders.removeHeader("content-type")
         most = self.channel.site.house.http.body_bytes_max
         if length is None:
             self._refuse(b"411 Length Required", "a body needs a Content-Length")
@@ -53,8 +57,14 @@ class Request(http.Request):
             self._refuse(b"413 Payload Too Large", f"the body has {length} bytes; at most {most}")
         super().gotLength(length)
 
-    def process(self) -> None:
-        """All of the request is there, if it was not refused before."""
+    def parseCookies(self) -> None:  # noqa: N802  # Twisted's name
+        """There are none that we know."""
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802  # Twisted's name
+        """All of the request is there, if it was not refused before. Twisted's would read the form, in its thread."""
+        self.content.seek(0)
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
         if not self._refused:
             self.channel.site.answer(self)
 
@@ -98,6 +108,7 @@ class Channel(http.HTTPChannel):
 
     site: Any  # the Site, once it is made
     _counted = False
+    _host: Any = None
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's name
         if self.site.connections >= self.site.house.http.connections_max:
@@ -107,6 +118,12 @@ class Channel(http.HTTPChannel):
         self.site.connections += 1
         self.site.channels.add(self)
         super().connectionMade()
+
+    def getHost(self) -> Any:  # noqa: N802  # Twisted's name
+        """Asked for with each request, and each time the kernel would be."""
+        if self._host is None:
+            self._host = cast(Any, self.transport).getHost()
+        return self._host
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
         """Not HTTPChannel's: there a byte now and then keeps a connection for ever."""

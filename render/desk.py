@@ -8,15 +8,17 @@ next tries, at last a thread that may wait and gives it to a worker.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from render import api
 from render.api.cache import Cache
+from render.api.cache import key_of as cache_key
 from render.api.response import View, error_response
 from render.config import Limits
+from render.errand import Errand, done, packed
 from render.errors import RenderError, TooHeavy
 from render.quick import LIGHT, TEXT_BYTES_MAX, Quick, key_of
 from render.request import Params, read_params
@@ -41,6 +43,14 @@ class Ask(NamedTuple):
     known: Sequence[str] = ()  # If-None-Match
 
 
+class Known(NamedTuple):
+    """A request that has been quick before."""
+
+    key: int
+    params: Params
+    now: int  # epoch seconds
+
+
 @dataclass(frozen=True)
 class Desk:
     house: api.House
@@ -48,8 +58,11 @@ class Desk:
     clock: Callable[[], float] = time.time
     quick: Quick = field(default_factory=Quick)
 
-    def answer_at_once(self, ask: Ask) -> api.Response:
-        """In the reactor's thread: what is kept, and what was quick before. Raises TooHeavy if another has to."""
+    def answer_at_once(self, ask: Ask, *, makes: bool = True) -> api.Response | Known:
+        """In the reactor's thread: what is kept, and what was quick before; without `makes` that is only told.
+
+        Raises TooHeavy if another has to answer.
+        """
         if not ask.route.may_be_quick or len(ask.query) + len(ask.body) > TEXT_BYTES_MAX:
             raise TooHeavy
         if not self.house.source.is_current:
@@ -57,18 +70,43 @@ class Desk:
         params, now = self._params(ask), int(self.clock())
         if isinstance(params, api.Response):
             return params
-        key = key_of(ask.path, ask.accepted, params, now)
-        is_quick = self.quick.has(key)
-        if not is_quick and not ask.route.keeps:
-            raise TooHeavy
+        known = Known(key_of(ask.path, ask.accepted, params, now), params, now)
+        is_quick = self.quick.has(known.key)
+        if makes and is_quick:
+            return self._made_at_once(ask, known)
         try:
-            return self._made(ask, params, now, self._at_once if is_quick else self._kept)
-        except TooHeavy as heavy:
-            if (
-                is_quick and not heavy.late
-            ):  # how long it takes a thread tells better than how long it took here
-                self.quick.was_not(key)
+            return self._sent(ask, self._viewed(ask, params, now, self._kept if ask.route.keeps else None))
+        except TooHeavy:
+            if is_quick:
+                return known
             raise
+
+    def _made_at_once(self, ask: Ask, known: Known) -> api.Response:
+        try:
+            return self._sent(ask, self._viewed(ask, known.params, known.now, self._at_once))
+        except TooHeavy as heavy:
+            self._was_heavy(known, heavy)
+            raise
+
+    def errand(self, ask: Ask, known: Known) -> bytes:
+        """What to ask an assistant."""
+        tags = ask.known if ask.method != "POST" else ()
+        return packed(Errand(ask.path, known.params, ask.body, known.now, ask.accepted, tags))
+
+    def assisted(self, ask: Ask, known: Known, message: bytes) -> api.Response:
+        """What it has answered. Raises TooHeavy."""
+        try:
+            over, made = done(message)
+        except TooHeavy as heavy:
+            self._was_heavy(known, heavy)
+            raise
+        if made is not None and self.house.cache is not None:
+            self.house.cache.keep(cache_key(ask.path, known.params, self.house.source), made)
+        return over if over.account is not None else replace(over, account=_asked(known.params))
+
+    def _was_heavy(self, known: Known, heavy: TooHeavy) -> None:
+        if not heavy.late:  # how long it takes a thread tells better than how long it has taken here
+            self.quick.was_not(known.key)
 
     def answer(self, ask: Ask, gone: Callable[[], bool]) -> api.Response:
         """Raises TooHeavy if a worker has to."""
@@ -93,18 +131,25 @@ class Desk:
             return params
         began, spent = time.perf_counter(), time.thread_time()
         house.source.refresh()
-        response = self._made(ask, params, now, house, view)
+        response = self._sent(ask, self._viewed(ask, params, now, house, view))
         if ask.route.may_be_quick and response.rest is None:
             key = key_of(ask.path, ask.accepted, params, now)
             self.quick.took(key, time.thread_time() - spent, time.perf_counter() - began)
         return response
 
     @staticmethod
-    def _made(ask: Ask, params: Params, now: int, house: api.House, view: View | None = None) -> api.Response:
+    def _viewed(
+        ask: Ask, params: Params, now: int, house: api.House | None, view: View | None = None
+    ) -> api.Response:
+        """Without a house for it, it is too heavy."""
+        if house is None:
+            raise TooHeavy
         response = api.respond(view or ask.route.view, params, house, now)
-        if response.account is None:  # it has failed, or costs nothing to speak of
-            asked = {"targets": params.get("target", []), "window": [params.get(end) for end in _ENDS]}
-            response = replace(response, account=asked)
+        # without an account it has failed, or costs nothing to speak of
+        return response if response.account is not None else replace(response, account=_asked(params))
+
+    @staticmethod
+    def _sent(ask: Ask, response: api.Response) -> api.Response:
         return sent(response, ask.accepted, ask.known if ask.method != "POST" else ())
 
     def _params(self, ask: Ask) -> Params | api.Response:
@@ -132,6 +177,11 @@ class Desk:
             raise TooHeavy
 
         return replace(self._at_once, elsewhere=elsewhere)
+
+
+def _asked(params: Params) -> Mapping[str, Any]:
+    """For the log."""
+    return {"targets": params.get("target", []), "window": [params.get(end) for end in _ENDS]}
 
 
 def work(house: api.House, question: Question, cancelled: Callable[[], bool]) -> api.Response:

@@ -57,26 +57,24 @@ class Trace:
     def steps(self) -> Sequence[Step]:
         return self._open[0].within
 
-    @contextmanager
-    def step(self, words: str) -> Iterator[Step]:
-        outer, step = (
-            self._open[-1],
-            Step(words if len(words) <= _WORDS_MAX else f"{words[: _WORDS_MAX - 1]}…"),
-        )
+    def step(self, words: str) -> _Open:
+        return _Open(self, Step(words if len(words) <= _WORDS_MAX else f"{words[: _WORDS_MAX - 1]}…"))
+
+    def begin(self, step: Step) -> float:
+        """The clock."""
         if not self._muted:
-            outer.within.append(step)
+            self._open[-1].within.append(step)
         self._open.append(step)
-        began = self._clock()
-        try:
-            yield step
-        finally:
-            self._open.pop()
-            took = self._clock() - began
-            step.seconds += took
-            outer.seconds -= took
-            if self._muted:  # what a later part does counts for the step that goes through them
-                outer.seconds += step.seconds
-                outer.bytes += step.bytes
+        return self._clock()
+
+    def end(self, began: float) -> None:
+        step, took = self._open.pop(), self._clock() - began
+        outer = self._open[-1]
+        step.seconds += took
+        outer.seconds -= took
+        if self._muted:  # what a later part does counts for the step that goes through them
+            outer.seconds += step.seconds
+            outer.bytes += step.bytes
 
     @contextmanager
     def part(self) -> Iterator[None]:
@@ -87,6 +85,22 @@ class Trace:
             yield
         finally:
             self._muted -= 1
+
+
+class _Open:
+    """A step while it is done: a class, as each request has some, and a generator takes thrice its time."""
+
+    __slots__ = ("_began", "_step", "_trace")
+
+    def __init__(self, trace: Trace, step: Step) -> None:
+        self._trace, self._step = trace, step
+
+    def __enter__(self) -> Step:
+        self._began = self._trace.begin(self._step)
+        return self._step
+
+    def __exit__(self, *raised: object) -> None:
+        self._trace.end(self._began)
 
 
 def as_text(steps: Sequence[Mapping[str, Any]]) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred
@@ -25,14 +26,16 @@ from render import api
 from render.access import Asker, Door, Knock
 from render.api.openapi import COUNTERS_TYPE
 from render.api.response import NOT_CACHED, failure
+from render.assistants import Assistants, Lost
 from render.config import Scope
 from render.connections import Request, texts
-from render.desk import Ask, Desk
+from render.desk import Ask, Desk, Known
 from render.errors import Refused, TooHeavy
 from render.outflow import Outflow
 from render.statistics import GONE, Note
 
 _LOG = logging.getLogger(__name__)
+_CROWD, _CROWD_S = 4, 0.02  # requests that came in so many seconds, nearly each of another client's
 
 
 @dataclass(eq=False)
@@ -43,6 +46,11 @@ class Pools:
     heavy: ThreadPool | None = None
 
 
+class Aid(NamedTuple):
+    known: Known
+    answer: Deferred[bytes]
+
+
 @dataclass(eq=False)
 class Reception:
     """Takes each request to what answers it. Counts those that are worked on or wait for a thread."""
@@ -50,10 +58,12 @@ class Reception:
     desk: Desk
     reactor: Any
     pools: Pools
+    assistants: Assistants
     door: Door
     counters: Callable[[], bytes]  # Prometheus' text
     ended: Callable[[Note, int, int], None]
     pending: int = field(default=0, init=False)
+    _newest: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_CROWD), init=False)
     heavy: int = field(default=0, init=False)  # of these, those that are a worker's or wait for one
 
     def take(self, request: Request) -> None:
@@ -80,7 +90,9 @@ class Reception:
 
     def _answer_of(self, request: Request, knock: Knock, asker: Asker, number: str) -> api.Response | None:
         """None = it comes later. Raises Refused if who asks may not, which does not depend on what there is."""
-        path = unquote(request.path.decode("ascii", "replace"), errors="replace")
+        path = request.path.decode("ascii", "replace")
+        if "%" in path:
+            path = unquote(path, errors="replace")
         route, method = api.route(path), knock.method
         query = request.uri.partition(b"?")[2]
         request.note.route = api.name_of(path, method, query)
@@ -103,20 +115,39 @@ class Reception:
             number, method, path, route, query, body, request.form_type,
             knock.header("accept-encoding"), knock.header("if-none-match"),
         )  # fmt: skip
-        try:
-            response = self.desk.answer_at_once(ask)
-        except TooHeavy:
-            Deferred.fromCoroutine(self._respond(request, ask)).addErrback(_not_written)
-            return None
-        request.note.made(response.account)
-        return response
+        return self._answered_at_once(request, ask)
 
-    async def _respond(self, request: Request, ask: Ask) -> None:
+    def _answered_at_once(self, request: Request, ask: Ask) -> api.Response | None:
+        """None = it comes later."""
+        assistant = self.assistants.free() if self._is_crowded(request) else None
+        try:
+            answer = self.desk.answer_at_once(ask, makes=assistant is None)
+        except TooHeavy:
+            answer = None
+        if isinstance(answer, api.Response):
+            request.note.made(answer.account)
+            return answer
+        aid = None
+        if answer is not None and assistant is not None:
+            aid = Aid(answer, assistant.ask(self.desk.errand(ask, answer)))
+        Deferred.fromCoroutine(self._respond(request, ask, aid)).addErrback(_not_written)
+        return None
+
+    def _is_crowded(self, request: Request) -> bool:
+        """Whether others wait while the reactor's thread makes an answer."""
+        now = time.perf_counter()
+        self._newest.append((now, id(request.channel)))
+        clients = {client for _, client in self._newest}
+        return len(clients) >= _CROWD - 1 and now - self._newest[0][0] < _CROWD_S
+
+    async def _respond(self, request: Request, ask: Ask, aid: Aid | None) -> None:
         gone = Event()
         request.notifyFinish().addErrback(lambda _: gone.set())
         self.pending += 1
         try:
-            response = await self._response(request, ask, gone)
+            response = None if aid is None else await self._assisted(request, ask, aid)
+            if response is None:
+                response = await self._response(request, ask, gone)
         except Exception:
             response = self._broken(request)
         finally:
@@ -125,6 +156,15 @@ class Reception:
             request.answer(response)
         elif not request.note.status:  # and was not written to its end
             self.ended(request.note, GONE, request.sentLength)
+
+    async def _assisted(self, request: Request, ask: Ask, aid: Aid) -> api.Response | None:
+        """None = another has to answer."""
+        try:
+            response = self.desk.assisted(ask, aid.known, await aid.answer)
+        except (TooHeavy, Lost):
+            return None
+        request.note.made(response.account)
+        return response
 
     async def _response(self, request: Request, ask: Ask, gone: Event) -> api.Response | None:
         """None = it is written already."""

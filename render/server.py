@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -24,9 +25,11 @@ from twisted.web import http
 from render import api
 from render.access import Door, NoKeys
 from render.api.cache import Cache
+from render.assistants import Assistants
 from render.config import DEFAULT_ACCESS, DEFAULT_HTTP, DEFAULT_LIMITS, Http, Limits
 from render.connections import Channel, Request
 from render.desk import Desk, work
+from render.errand import runner
 from render.extras import NO_EXTRAS, Extras
 from render.leaving import SOON_S, Leaving
 from render.observer import Observer
@@ -36,7 +39,7 @@ from render.source import SharedStore
 from render.statistics import Exposition, Live, Note, Report
 from render.tls import ServerTLS, server_tls
 from render.warm import is_compiled, warm_up
-from render.workers import Workers
+from render.workers import Jobs, Workers
 from storage.ask import tell
 from storage.errors import StorageError
 
@@ -47,6 +50,7 @@ OPEN = Door(DEFAULT_ACCESS, NoKeys(), local=True)  # without tokens, to its own 
 _LENGTH_CHARS_MAX = 100
 _LOG = logging.getLogger(__name__)
 _END_S = SOON_S + 0.15  # after a signal, though a thread hold what the end waits for
+_ASSISTANTS_MAX = 3  # more than that, and the reactor has no time to ask them
 _REPORT_SOON_S = 1.0
 _REPORT_AGAIN_S = 10.0  # where nobody wants to be told of us
 
@@ -78,9 +82,9 @@ def serve(
     is_warm = is_compiled()
     if is_warm:
         warm_up(house)
-    workers = Workers(
-        worker_count, partial(work, house), partial(_apart, house, [listening.fileno(), *own_fds])
-    )
+    gc.freeze()  # what is there stays, and need not be looked through again and again
+    jobs = Jobs(partial(work, house), runner(house))
+    workers = Workers(worker_count, jobs, partial(_apart, house, [listening.fileno(), *own_fds]))
     from twisted.internet import reactor as installed  # installs it, so not before it is needed
 
     reactor: Any = installed  # which interfaces it has is decided when it is installed
@@ -88,7 +92,8 @@ def serve(
         _pool(bounds.running_max, "request"), _pool(workers.count, "heavy") if workers.count else None
     )
     readiness = _readiness(store, house, has_receiver)
-    site = Site(Desk(replace(house, not_ready=readiness.reasons), workers), reactor, pools, door)
+    assistants = Assistants(_assistant_count(workers), workers.start_assistant, reactor)
+    site = Site(Desk(replace(house, not_ready=readiness.reasons), workers), reactor, pools, assistants, door)
     readiness.also(faults(site))
     listening.setblocking(False)
     port = reactor.adoptStreamPort(listening.fileno(), listening.family, _secured(site, tls))
@@ -101,6 +106,11 @@ def serve(
     reporter.start(until=lambda: site.is_leaving)
     reactor.run()
     site.observer.close()
+
+
+def _assistant_count(workers: Workers) -> int:
+    """The reactor's thread has a processor; where there is only one, another process is of no help."""
+    return min(_ASSISTANTS_MAX, (os.cpu_count() or 1) - 1) if workers.count else 0
 
 
 def _readiness(store: Store, house: api.House, has_receiver: bool) -> Readiness:
@@ -211,10 +221,12 @@ class Site(http.HTTPFactory):
 
     protocol = Channel  # type: ignore[assignment]  # without HTTP/2, which needs the one that chooses
 
-    def __init__(self, desk: Desk, reactor: Any, pools: Pools, door: Door = OPEN) -> None:
+    def __init__(
+        self, desk: Desk, reactor: Any, pools: Pools, assistants: Assistants, door: Door = OPEN
+    ) -> None:
         self.observer = Observer(desk.house.http, desk.clock)
         exposition = Exposition(self.observer.statistics, self.live)
-        self.reception = Reception(desk, reactor, pools, door, exposition.text, self.ended)
+        self.reception = Reception(desk, reactor, pools, assistants, door, exposition.text, self.ended)
         self.answer = self.reception.take
         super().__init__(timeout=desk.house.http.idle_s, reactor=reactor)
         self.house, self.connections = desk.house, 0

@@ -20,6 +20,7 @@ _TAG_CHARS = 24  # 96 bits
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_LEVEL = 1  # isal's: as small as zlib's level 1 at four times its speed
 _ZSTD_LEVEL = 1
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PICTURES = ("image/png", "application/pdf")  # these are compressed as they are
 
 # coding → what makes an object with compress(bytes) and flush()
@@ -33,6 +34,8 @@ _CODINGS: Mapping[str, Callable[[], Any]] = MappingProxyType(
 
 def coding_of(accepted: Sequence[str]) -> str:
     """The coding that Accept-Encoding's values like best, ours where they like several as much; "" = none."""
+    if not accepted:
+        return ""
     weights = dict(_weight(part) for value in accepted for part in value[:1000].split(","))
     anything = weights.get("*", 0.0)
     liked = {name: weights.get(name, anything) for name in _CODINGS}
@@ -53,28 +56,32 @@ def sent(response: Response, accepted: Sequence[str], known: Sequence[str]) -> R
     """The response as it goes over: 304 if it is the client's own (`known`: If-None-Match), else compressed."""
     if response.content_type in _PICTURES:
         return _tagged(response, "", known)
-    headers = {**response.headers, "Vary": _with(response.headers.get("Vary"), "Accept-Encoding")}
     coding = coding_of(accepted)
-    if coding and (response.rest is not None or len(response.body) >= _BYTES_MIN):
-        response = replace(response, headers={**headers, "Content-Encoding": coding})
-    else:
-        response, coding = replace(response, headers=headers), ""
-    response = _tagged(response, coding, known)
+    if response.rest is None and len(response.body) < _BYTES_MIN:
+        coding = ""
+    headers = {"Vary": _with(response.headers.get("Vary"), "Accept-Encoding")}
+    if coding:
+        headers["Content-Encoding"] = coding
+    response = _tagged(response, coding, known, headers)
     return response if response.status == 304 else _coded(response, coding)
 
 
-def _tagged(response: Response, coding: str, known: Sequence[str]) -> Response:
-    """With an ETag where that is worth it; 304 without a body if the client knows it."""
+def _tagged(
+    response: Response, coding: str, known: Sequence[str], more: Mapping[str, str] = NO_HEADERS
+) -> Response:
+    """With more headers, and an ETag where that is worth it; 304 without a body if the client knows it."""
+    headers = {**response.headers, **more}
     if response.status != 200 or response.rest is not None or len(response.body) > _TAGGED_BYTES_MAX:
-        return response
+        return replace(response, headers=headers)
     # processors have instructions for this one: 30 KB take 20 µs, and twice that with blake2b
     digest = hashlib.sha256(response.body).hexdigest()[:_TAG_CHARS]
     tag = f'"{digest}-{coding}"' if coding else f'"{digest}"'
-    headers = {**response.headers, "ETag": tag}
-    asked = {each.strip().removeprefix("W/") for value in known for each in value[:4000].split(",")}
-    if tag in asked or "*" in asked:
-        headers.pop("Content-Encoding", None)
-        return replace(response, body=b"", status=304, headers=headers)
+    headers["ETag"] = tag
+    if known:
+        asked = {each.strip().removeprefix("W/") for value in known for each in value[:4000].split(",")}
+        if tag in asked or "*" in asked:
+            headers.pop("Content-Encoding", None)
+            return replace(response, body=b"", status=304, headers=headers)
     return replace(response, headers=headers)
 
 

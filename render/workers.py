@@ -35,11 +35,13 @@ from render.errors import Cancelled, Unavailable
 from render.request import Params, Sent
 
 _LOG = logging.getLogger(__name__)
-_LENGTH = struct.Struct("<I")
+_LENGTH = struct.Struct(">I")
 _NICE = 10  # light queries go first where both want a processor
 _LOOK_S = 0.05  # after so long without an answer is looked whether somebody still waits
 _START_S = 30.0
 _END = b""
+_JOINED_BYTES = 1 << 16  # copying so much takes less than the kernel does
+_WORKER, _ASSISTANT = b"w", b"a"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -51,6 +53,14 @@ class Question(NamedTuple):
 
 
 Answer = Callable[[Question, Callable[[], bool]], Response]  # the second says whether nobody waits any more
+Run = Callable[[bytes], bytes]  # an assistant's answer to a message
+
+
+class Jobs(NamedTuple):
+    """What processes do."""
+
+    answer: Answer
+    run: Run = bytes
 
 
 class Lost(Unavailable):
@@ -60,10 +70,10 @@ class Lost(Unavailable):
 class Workers:
     """So many processes that answer; each is a thread's at a time."""
 
-    def __init__(self, count: int, answer: Answer, apart: Callable[[], None]) -> None:
+    def __init__(self, count: int, jobs: Jobs, apart: Callable[[], None]) -> None:
         """Call it before there are threads. `apart` is called first in the nursery, to let go what is not its own."""
         self.count, self.started, self.lost = count, 0, 0
-        self._nursery = _fork_nursery(answer, apart) if count else None
+        self._nursery = _fork_nursery(jobs, apart) if count else None
         self._free: SimpleQueue[_Worker | None] = SimpleQueue()
         for _ in range(count):
             self._free.put(None)  # started when it is needed first
@@ -94,12 +104,19 @@ class Workers:
         self._free.put(worker)
 
     def _start(self) -> _Worker:
+        self.started += 1
+        return _Worker(self._fork(_WORKER))
+
+    def start_assistant(self) -> socket.socket:
+        """Our end of a new process that answers messages, each behind its length; the first is its process' number."""
+        return self._fork(_ASSISTANT)
+
+    def _fork(self, kind: bytes) -> socket.socket:
         assert self._nursery is not None
         ours, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(self._nursery, [b"+"], [theirs.fileno()])
-        self.started += 1
-        return _Worker(ours)
+            socket.send_fds(self._nursery, [kind], [theirs.fileno()])
+        return ours
 
 
 class _Worker:
@@ -193,7 +210,7 @@ class _Rest:
 # --- the other side ---
 
 
-def _fork_nursery(answer: Answer, apart: Callable[[], None]) -> socket.socket:
+def _fork_nursery(jobs: Jobs, apart: Callable[[], None]) -> socket.socket:
     ours, theirs = socket.socketpair()
     if os.fork():
         theirs.close()
@@ -202,7 +219,7 @@ def _fork_nursery(answer: Answer, apart: Callable[[], None]) -> socket.socket:
     with _only_here():
         apart()
         gc.freeze()  # collecting would touch, and so copy, what all share
-        _nurse(theirs, answer)
+        _nurse(theirs, jobs)
     raise AssertionError("a forked process has come back")
 
 
@@ -219,8 +236,8 @@ class _only_here:  # noqa: N801  # read as a word
         os._exit(1 if raised[1] is not None else 0)
 
 
-def _nurse(control: socket.socket, answer: Answer) -> None:
-    """Fork a worker for each socket that comes; ends with the server."""
+def _nurse(control: socket.socket, jobs: Jobs) -> None:
+    """Fork a process for each socket that comes; ends with the server."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries them
     nursery = os.getpid()
     while True:
@@ -232,8 +249,12 @@ def _nurse(control: socket.socket, answer: Answer) -> None:
                 _end_with(nursery)
                 control.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                os.nice(_NICE)
-                _work(socket.socket(fileno=sockets[0]), answer)
+                connection = socket.socket(fileno=sockets[0])
+                if asked == _WORKER:
+                    os.nice(_NICE)
+                    _work(connection, jobs.answer)
+                else:
+                    _assist(connection, jobs.run)
         os.close(sockets[0])
 
 
@@ -263,6 +284,13 @@ def _work(connection: socket.socket, answer: Answer) -> None:
             _send(connection, _END)
 
 
+def _assist(connection: socket.socket, run: Run) -> None:
+    _send(connection, os.getpid().to_bytes(4, "big"))
+    with suppress(OSError), connection.makefile("rb") as asked:  # until the server has gone
+        while length := asked.read(_LENGTH.size):
+            _send(connection, run(asked.read(*_LENGTH.unpack(length))))
+
+
 def _head(response: Response) -> Mapping[str, Any]:
     return {
         "body": b"",
@@ -275,8 +303,12 @@ def _head(response: Response) -> Mapping[str, Any]:
 
 
 def _send(connection: socket.socket, message: bytes) -> None:
-    connection.sendall(_LENGTH.pack(len(message)))
-    connection.sendall(message)
+    length = _LENGTH.pack(len(message))
+    if len(message) < _JOINED_BYTES:
+        connection.sendall(length + message)
+    else:
+        connection.sendall(length)
+        connection.sendall(message)
 
 
 def _receive(connection: socket.socket) -> bytes:

@@ -51,7 +51,7 @@ def test_imports_run_in_one_direction(path: Path) -> None:
 )
 def test_only_the_shells_know_sockets_and_reactors(pattern: str, modules: set[str]) -> None:
     shells = {
-        *(f"render/{name}.py" for name in ("server", "connections", "reception", "outflow")),
+        *(f"render/{name}.py" for name in ("server", "connections", "reception", "outflow", "assistants")),
         "storage/ask.py",
     }
     for path in ROOT.glob(pattern):

@@ -11,17 +11,18 @@ import pytest
 
 from render.api import House, Response, route
 from render.api.cache import Cache
-from render.desk import Ask, Desk
+from render.desk import Ask, Desk, Known
+from render.errand import runner
 from render.errors import TooHeavy
 from render.extras import Extras
 from render.functions import REGISTRY
 from render.functions.custom import SERIES, _guard, function
 from render.lookups.tables import Aliases, Key, Lookups
 from render.quick import LIGHT, Quick, key_of
-from render.workers import Workers
+from render.workers import Jobs, Workers
 from tests.render.api.store import NOW, MemoryStore, house
 
-NO_WORKERS = Workers(0, lambda question, cancelled: Response(b""), lambda: None)
+NO_WORKERS = Workers(0, Jobs(lambda question, cancelled: Response(b"")), lambda: None)
 
 
 def ask(target: str, path: str = "/render", **more: str) -> Ask:
@@ -148,6 +149,29 @@ def test_a_kept_answer_is_given_at_once_however_long_it_took() -> None:
     assert (again.body, again.account) == (first.body, {"cache": "hit"})
     with pytest.raises(TooHeavy):
         at.answer_at_once(ask("a.*", noCache="1"))
+
+
+def test_an_assistants_answer_is_given_and_kept() -> None:
+    to, asked = replace(house(), cache=Cache()), ask("a.*")
+    at = desk(to)
+    by_a_thread(desk(house(), at.quick), asked)
+    known = at.answer_at_once(asked, makes=False)
+    assert isinstance(known, Known)
+    given = at.assisted(asked, known, runner(to)(at.errand(asked, known)))
+    assert given.body == by_a_thread(desk(), asked).body
+    again = at.answer_at_once(asked, makes=False)
+    assert isinstance(again, Response)
+    assert (again.body, again.account) == (given.body, {"cache": "hit"})
+
+
+def test_what_an_assistant_finds_too_heavy_is_not_tried_for_a_while() -> None:
+    at, asked = desk(), ask("grep(a.*,'d')")
+    by_a_thread(at, asked)
+    known = at.answer_at_once(asked, makes=False)
+    assert isinstance(known, Known)
+    with pytest.raises(TooHeavy):
+        at.assisted(asked, known, runner(house())(at.errand(asked, known)))
+    assert not at.quick.has(known.key)
 
 
 class Slow(Quick):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,16 +22,17 @@ from twisted.python.failure import Failure
 from render.access import Asker, Door, NoKeys
 from render.api import House
 from render.api.response import Response
+from render.assistants import Assistants
 from render.config import Access, Http, Scope
 from render.desk import Desk
 from render.server import OPEN, Pools, Reporter, Site
-from render.workers import Workers
+from render.workers import Jobs, Workers
 from storage.errors import CannotAsk
 from storage.shard import Grid
 from tests.render.api.store import MemoryStore, house
 from tests.render.memory import Fetched
 
-NO_WORKERS = Workers(0, lambda question, cancelled: Response(b""), lambda: None)
+NO_WORKERS = Workers(0, Jobs(lambda question, cancelled: Response(b"")), lambda: None)
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -87,7 +89,8 @@ class Client:
     ) -> None:
         self.reactor, self.pool = Reactor(), pool or Pool()
         desk = Desk(to or house(), workers or NO_WORKERS)
-        self.site = Site(desk, self.reactor, Pools(self.pool, self.pool), door)  # type: ignore[arg-type]  # a twin
+        pools = Pools(self.pool, self.pool)  # type: ignore[arg-type]  # a twin
+        self.site = Site(desk, self.reactor, pools, Assistants(0, socket.socket, self.reactor), door)
         self.connect()
 
     def connect(self) -> None:
