@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 DATA ?= plumbago-data
 TORTURE ?= full
 FUZZ_S ?= 3600
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 
 .PHONY: run test torture fuzz bench clean
 
@@ -18,8 +19,8 @@ run: $(VENV)/installed
 test: $(VENV)/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m tests.kernels & $(BIN)/mypy && wait $$!
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # 1,000 kills and 200 power cuts, some hours; `make torture TORTURE=short`, a fifth of it. Power cuts and full disks need root.
 torture: $(VENV)/tested

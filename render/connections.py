@@ -107,6 +107,7 @@ class Channel(http.HTTPChannel):
     """A connection, one of so many: its idle time is that in which no request becomes whole."""
 
     site: Any  # the Site, once it is made
+    at_once = 0  # requests of those that were read together that the reactor's thread has answered
     _counted = False
     _host: Any = None
 
@@ -127,6 +128,7 @@ class Channel(http.HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
         """Not HTTPChannel's: there a byte now and then keeps a connection for ever."""
+        self.at_once = 0
         LineReceiver.dataReceived(self, data)
 
     def headerReceived(self, line: bytes) -> bool:  # noqa: N802  # Twisted's name

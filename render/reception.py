@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
@@ -35,6 +36,7 @@ from render.outflow import Outflow
 from render.statistics import GONE, Note
 
 _LOG = logging.getLogger(__name__)
+_AT_ONCE_MAX = 4  # requests of one client that are answered before others have their turn
 _CROWD, _CROWD_S = 4, 0.02  # requests that came in so many seconds, nearly each of another client's
 
 
@@ -120,10 +122,11 @@ class Reception:
     def _answered_at_once(self, request: Request, ask: Ask) -> api.Response | None:
         """None = it comes later."""
         assistant = self.assistants.free() if self._is_crowded(request) else None
-        try:
-            answer = self.desk.answer_at_once(ask, makes=assistant is None)
-        except TooHeavy:
-            answer = None
+        answer = None
+        if request.channel.at_once < _AT_ONCE_MAX:
+            request.channel.at_once += 1
+            with suppress(TooHeavy):
+                answer = self.desk.answer_at_once(ask, makes=assistant is None)
         if isinstance(answer, api.Response):
             request.note.made(answer.account)
             return answer

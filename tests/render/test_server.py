@@ -311,6 +311,20 @@ def test_pipelined_requests_are_answered_in_their_order() -> None:
     assert [answer.body[:1] for answer in client.answers()] == [b'"', b"[", b'"', b"["]
 
 
+def test_many_requests_in_a_row_do_not_hold_the_reactor_however_quick_they_are() -> None:
+    pool = Pool()
+    client = Client(pool=pool)
+    path = "/render?target=a.d&format=json&from=-20min"
+    for _ in range(2):  # the first waits for kernels
+        assert client.ask("GET", path).status == 200
+    pool.at_once = False
+    client.protocol.dataReceived(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 10)
+    assert len(client.answers()) == 4
+    pool.at_once = True
+    pool.work()
+    assert len(client.answers()) == 6
+
+
 # --- who may ask ---
 
 

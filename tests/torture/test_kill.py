@@ -53,7 +53,7 @@ def kills(folder: Path, count: int, longest_s: float) -> Iterator[Kill]:
     ("count", "longest_s"),
     [
         (5, 1.0),
-        *[pytest.param(100, 1.0, marks=pytest.mark.longer, id=f"longer-{part}") for part in (1, 2)],
+        *[pytest.param(50, 1.0, marks=pytest.mark.longer, id=f"longer-{part}") for part in (1, 2, 3, 4)],
         pytest.param(_KILLS, 2.0, marks=pytest.mark.torture),
     ],
 )
