@@ -44,24 +44,30 @@ class Assistants:
     ) -> None:
         """`start` gives our end of a new one's socket."""
         self.count, self._start, self._reactor, self._clock = count, start, reactor, clock
+        self.started = self.lost = 0
         self._all: list[_Assistant] = []
-        self._started = -_AGAIN_S
+        self._begun = -_AGAIN_S
 
     def free(self) -> _Assistant | None:
         """The one that has least to do; None if none has time, or it is not there yet."""
-        if len(self._all) < self.count and self._clock() - self._started >= _AGAIN_S:
+        if len(self._all) < self.count and self._clock() - self._begun >= _AGAIN_S:
             self._begin()
         ready = [each for each in self._all if each.pid and len(each.asked) < _ASKED_MAX]
         return min(ready, key=lambda each: len(each.asked), default=None)
 
     def _begin(self) -> None:
-        self._started = self._clock()
-        one = _Assistant(self._all.remove, self._clock)
+        self._begun = self._clock()
+        self.started += 1
+        one = _Assistant(self._left, self._clock)
         self._all.append(one)
         with self._start() as ours:
             ours.setblocking(False)
             self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _Giving(one))
         self._look(one)
+
+    def _left(self, one: _Assistant) -> None:
+        self._all.remove(one)
+        self.lost += 1
 
     def _look(self, one: _Assistant) -> None:
         """Now and then, until it is gone: whether it has said nothing for too long."""

@@ -272,6 +272,8 @@ class Site(http.HTTPFactory):
             self.house.source.refreshes,
             workers.started,
             workers.lost,
+            reception.assistants.started,
+            reception.assistants.lost,
             None if cache is None else cache.statistics(),
             self.observer.dropped,
         )

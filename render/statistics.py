@@ -71,6 +71,8 @@ class Live(NamedTuple):
     refreshes: int = 0  # of the catalogue that brought something
     workers_started: int = 0
     workers_lost: int = 0
+    assistants_started: int = 0
+    assistants_lost: int = 0
     cache: CacheStatistics | None = None
     dropped_lines: int = 0
 
@@ -197,6 +199,8 @@ def _of_now(live: Live) -> Iterator[Metric]:
         ("render_catalogue_refreshes", "Times that the catalogue had changed.", live.refreshes),
         ("render_workers_started", "Worker processes that were started.", live.workers_started),
         ("render_workers_lost", "Worker processes that ended, or had to be.", live.workers_lost),
+        ("render_assistants_started", "Assistants that were started.", live.assistants_started),
+        ("render_assistants_lost", "Assistants that ended, or had to be.", live.assistants_lost),
         ("http_dropped_log_lines", "Lines that the disk was too slow for.", live.dropped_lines),
         *_cache(live, ("hits", "misses"), "Answers that were, or were not, in the cache."),
     ):
@@ -259,6 +263,8 @@ def _totals(statistics: Statistics, live: Live) -> dict[str, float]:
         "slowQueries": statistics.slow,
         "workersStarted": live.workers_started,
         "workersLost": live.workers_lost,
+        "assistantsStarted": live.assistants_started,
+        "assistantsLost": live.assistants_lost,
         "cacheHits": cache.hits if cache is not None else 0,
         "cacheMisses": cache.misses if cache is not None else 0,
         "droppedLogLines": live.dropped_lines,
