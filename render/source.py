@@ -129,7 +129,7 @@ class SharedStore:
         self._events = Events(store.folder)
         self._lock = Lock()
         self._version: tuple[int, ...] = ()
-        self._found = _Found()
+        self._found = Remembered()
         self.refreshes = -1  # the first is none
         self.refresh()
 
@@ -142,9 +142,8 @@ class SharedStore:
                 return
             self._store.refresh()
             self._index = self._store.index
-            self._found = (
-                _Found()
-            )  # after the index: who still finds by the old one keeps it for the old ones
+            # after the index: who still finds by the old one has it remembered among the old ones
+            self._found = Remembered()
             self._generation = self._store.catalogue.epoch()
             if self._version != self.names_version:
                 self._version = self.names_version
@@ -243,7 +242,7 @@ class SharedStore:
             return self._events.count(asked, step)
 
 
-class _Found:
+class Remembered:
     """What patterns name, as dashboards ask for the same ones again and again; of those names that there are.
 
     So many paths, of the patterns that were asked for last. Threads share it.

@@ -34,8 +34,12 @@ def files() -> None:
     codec.encode(np.zeros((1, 1), np.uint64))
     with TemporaryDirectory(prefix="plumbago-") as folder:
         store = Store(Path(folder) / "data")
-        store.append(store.create(["a.b"]), np.array([NOW]), np.array([1.0]), NOW)
+        series = store.create(["a.b"])
+        store.append(series, np.array([NOW]), np.array([1.0]), NOW)
         store.roll_up()
+        reader = Store(Path(folder) / "data", writable=False)
+        reader.fetch(series, NOW - 60, NOW + 60, NOW)
+        reader.close()
         store.close()
 
 

@@ -5,9 +5,10 @@ from datetime import UTC
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from render.plan import render
-from render.source import SharedStore
+from render.source import Remembered, SharedStore
 from storage.schema import Rules
 from storage.store import Store
 
@@ -135,3 +136,43 @@ def test_consolidate_by_reads_the_aggregation_that_it_asks_for(tmp_path: Path) -
     assert set(ask("sumSeries(a.b,consolidateBy(a.b,'max'))")) == {88.5}
     assert set(ask("consolidateBy(a.b,'min')")) == {29.5}, "what is not kept is the series' own"
     assert 50 < min(ask("consolidateBy(a.b,'p90')")) < 59
+
+
+def test_what_a_pattern_names_is_remembered_until_a_name_comes(tmp_path: Path) -> None:
+    writer = Store(tmp_path)
+    put(writer, ["a.b"])
+    shared = SharedStore(Store(tmp_path, writable=False))
+    for _ in range(2):
+        paths, series = shared.find_series("a.*")
+        assert paths == ["a.b"]
+        paths.clear()  # it is the caller's
+        series[:] = -1
+    put(writer, ["a.c"])
+    shared.refresh()
+    paths, series = shared.find_series("a.*")
+    assert (paths, len(set(series.tolist()))) == (["a.b", "a.c"], 2)
+
+
+def test_only_so_many_paths_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("render.source._PATHS_MAX", 10)
+    put(Store(tmp_path), [f"a.b{i}" for i in range(6)])
+    index = Store(tmp_path, writable=False).index
+    found = Remembered()
+    for _ in range(2):
+        for i in range(20):
+            assert len(found.find(f"a.b{i}", index)[0]) == (i < 6)
+        assert len(found.find("a.*", index)[0]) == 6
+        assert sum(len(paths) + 1 for paths, _ in found._known.values()) <= 10
+
+
+def test_whether_names_are_to_be_taken_in_is_told_without_waiting(tmp_path: Path) -> None:
+    writer = Store(tmp_path)
+    shared = SharedStore(Store(tmp_path, writable=False))
+    assert shared.is_current
+    put(writer, ["a"])
+    assert not shared.is_current
+    assert not shared.is_current  # asking takes nothing in
+    shared.refresh()
+    assert shared.is_current
+    with shared._lock:  # as a thread that takes names in
+        assert not shared.is_current
