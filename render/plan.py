@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from functools import cached_property
 from typing import Any, TypeVar
@@ -229,6 +229,21 @@ class Expression:
         return self.context.evaluate(self.node, start + seconds, until + seconds)
 
 
+@dataclass(frozen=True)
+class _Asked(Expression):
+    """Which windows are asked for; there is nothing in them."""
+
+    windows: list[tuple[int | None, int | None]] = field(default_factory=list)
+
+    def evaluate(self, start: int | None = None, until: int | None = None) -> SeriesList:
+        self.windows.append((start, until))
+        return SeriesList()
+
+    def shifted(self, seconds: int) -> SeriesList:
+        start, until = self.context.window
+        return self.evaluate(start + seconds, until + seconds)
+
+
 def _call(call: Call, context: Context) -> SeriesList:
     """Bind, convert and evaluate the arguments, then run the function."""
     context.check()
@@ -393,8 +408,8 @@ def _foreseen(node: Node, context: Context) -> list[tuple[str, Reading]]:
 
 
 def _readings(node: Node, context: Context) -> Iterator[tuple[str, Reading]]:
-    """The patterns of a tree as they will be read, but for what only evaluating tells: what lazy functions ask for, and
-    how much earlier so many points of a call's outcome are. Reads nothing.
+    """The patterns of a tree as they will be read, but for what only evaluating tells: how much earlier so many points
+    of a call's outcome are. Reads nothing.
     """
     pattern = context.pattern_of(node)
     if pattern is not None:
@@ -402,15 +417,35 @@ def _readings(node: Node, context: Context) -> Iterator[tuple[str, Reading]]:
     if pattern is not None or not isinstance(node, Call):
         return
     function = _function(node.function)
-    if function.lazy or not function.params:
+    if not function.params:
         return
     bound = _bind(function, node.args, dict(node.kwargs))
     first, *others = function.params
+    if function.lazy:
+        if not function.custom and all(
+            isinstance(argument, Constant) for param in others for argument in bound[param.name]
+        ):
+            yield from _lazy_readings(function, bound, context)
+        return
     inner = [(one, context) for param in others for one in bound[param.name]]
     if (there := _first_in(function, bound, context)) is not None:
         inner += [(one, there) for one in bound[first.name]]
     for one, where in inner:
         yield from _readings(one, where)
+
+
+def _lazy_readings(
+    function: Function, bound: Mapping[str, Sequence[Node]], context: Context
+) -> Iterator[tuple[str, Reading]]:
+    """Those of a lazy function's first argument: it says itself which windows it asks for, of no series at all."""
+    first, *others = function.params
+    (node,) = bound[first.name]
+    asked = _Asked(node, context)
+    function.run(
+        context, asked, *(_argument(function, param, list(bound[param.name]), context) for param in others)
+    )
+    for window in dict.fromkeys(asked.windows):
+        yield from _readings(node, context.over(*window))
 
 
 def _first_in(function: Function, bound: Mapping[str, Sequence[Node]], context: Context) -> Context | None:

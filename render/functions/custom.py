@@ -114,7 +114,7 @@ def _guard(names: Sequence[str]) -> None:
     for name in names:
         function_ = REGISTRY.functions[name]
         run = guarded.setdefault(function_.run, _guarded(name, function_.run))
-        REGISTRY.functions[name] = replace(function_, run=run)
+        REGISTRY.functions[name] = replace(function_, run=run, custom=True)
 
 
 def _guarded(name: str, run: Callable[..., SeriesList]) -> Callable[..., SeriesList]:

@@ -78,6 +78,8 @@ class Function:
     fold: Callable[[dict[str, Any]], Fold | None] | None = None
     # evaluates its own arguments: run(context, call) – for timeShift, useSeriesAbove and others that fetch again
     lazy: bool = False
+    # the user's own: what it does is its own affair
+    custom: bool = False
 
     @property
     def description(self) -> str:

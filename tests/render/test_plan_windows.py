@@ -162,6 +162,11 @@ def test_targets_asked_together_answer_as_each_by_itself(
         ("servers.*.cpu", "movingAverage(servers.*.cpu,10)"),
         ("movingAverage(servers.*.cpu,10)",),
         ("movingAverage(servers.*.cpu,'10min')", "timeShift(servers.*.cpu,'5min')"),
+        (
+            "servers.*.cpu",
+            "timeShift(movingAverage(servers.*.cpu,'5min'),'5min')",
+            "slo(servers.*.cpu,'30min','above',1)",
+        ),
     ],
 )
 def test_windows_within_another_are_one_read(source: MemorySource, targets: tuple[str, ...]) -> None:
@@ -220,6 +225,12 @@ def test_what_is_read_once_counts_once(source: MemorySource) -> None:
 def test_an_earlier_window_is_counted_before_anything_is_read(source: MemorySource) -> None:
     with pytest.raises(TooMuch):
         ask(source, "odd.zero", "movingAverage(servers.*.cpu,'10min')", limits=Limits(points_read_max=139))
+    assert source.fetches == []
+
+
+def test_shifted_windows_are_counted_before_anything_is_read(source: MemorySource) -> None:
+    with pytest.raises(TooMuch):
+        ask(source, "timeStack(servers.*.cpu,'1h',0,3)", limits=Limits(points_read_max=199))
     assert source.fetches == []
 
 
