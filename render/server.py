@@ -13,14 +13,16 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.threads import deferToThreadPool
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.web import http
+from zope.interface import directlyProvides
 
 from render import api
 from render.access import Door, NoKeys
@@ -192,9 +194,9 @@ def _clockwork(seconds: float) -> Callable[[], None]:
 def _secured(site: Site, tls: ServerTLS | None) -> Any:
     if tls is None:
         return site
-    factory: Any = site
-    # it is a context factory of the old kind, which needs no more than getContext
-    return TLSMemoryBIOFactory(tls, isClient=False, wrappedFactory=factory)  # type: ignore[arg-type]
+    directlyProvides(tls, IOpenSSLContextFactory)  # what it is: Twisted wants to be told
+    factory, creator = cast(Any, site), cast(Any, tls)
+    return TLSMemoryBIOFactory(creator, isClient=False, wrappedFactory=factory)
 
 
 def _apart(house: api.House, own_fds: Sequence[int]) -> None:

@@ -17,11 +17,17 @@ settings.load_profile("plumbago")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for processes comes first, kills before all: one worker begins with it, while others compute."""
+    """What waits for processes comes first, with one worker, while others compute; each begins with some of the kills.
+
+    A worker begins with its part of all tests, in their order, and takes from the end of another's when it has none.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    longest = [item for item in items if item.get_closest_marker("longer")]
     items.sort(key=_turn)
+    for number, item in enumerate(longest):
+        items.remove(item)
+        items.insert(len(items) * (number % workers) // workers + workers, item)
 
 
-def _turn(item: pytest.Item) -> int:
-    if item.get_closest_marker("longer"):
-        return 0
-    return 1 if item.get_closest_marker("slow") or "e2e" in item.path.parts else 2
+def _turn(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is None and "e2e" not in item.path.parts
