@@ -41,8 +41,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def assistants(server: Server) -> list[psutil.Process]:
     """The nursery's children that are as important as the server: workers give way."""
-    (nursery,) = psutil.Process(server.children()["render"]).children()
-    return [each for each in nursery.children() if each.nice() == 0 and each.status() != psutil.STATUS_ZOMBIE]
+    renderer = psutil.Process(server.children()["render"])
+    (nursery,) = renderer.children()
+    as_nice = [each for each in nursery.children() if each.nice() == renderer.nice()]
+    return [each for each in as_nice if each.status() != psutil.STATUS_ZOMBIE]
 
 
 def ask_for(server: Server, seconds: float, meanwhile: Callable[[], object] = lambda: None) -> float:

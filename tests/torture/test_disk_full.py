@@ -326,7 +326,8 @@ def test_a_disk_that_fails_makes_the_receiver_read_only(
     start(torture, [], _inject(calls, error, when))
     sender = Sender(torture)
     wait_until(lambda: "read-only" in log_of(torture), 30, "nobody told", torture)
-    wait_until(sender.held_back, 10, "the sender was never held back", torture)
+    # it has the kernel's buffers to fill before
+    wait_until(sender.held_back, 30, "the sender was never held back", torture)
     assert read_in_a_process(torture, int(time.time()))[0] > 1000
     status, took = end(torture)
     assert status == 1
