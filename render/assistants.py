@@ -57,10 +57,15 @@ class Assistants:
 
     def _begin(self) -> None:
         self._begun = self._clock()
+        try:
+            ours = self._start()
+        except OSError as error:  # readiness tells that no worker can be started
+            _LOG.error("no assistant can be started: %s", error)
+            return
         self.started += 1
         one = _Assistant(self._left, self._clock)
         self._all.append(one)
-        with self._start() as ours:
+        with ours:
             ours.setblocking(False)
             self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _Giving(one))
         self._look(one)

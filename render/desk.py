@@ -112,7 +112,7 @@ class Desk:
         """Raises TooHeavy if a worker has to."""
         if ask.route.heavy and self.workers.count:
             raise TooHeavy
-        return self._answer(ask, replace(self.house, cancelled=gone, limits=self._light))
+        return self._answer(ask, replace(self.house, cancelled=gone, limits=self._light), learns=True)
 
     def answer_by_worker(self, ask: Ask, gone: Callable[[], bool]) -> api.Response:
         seconds = self.house.limits.duration_s + _SILENT_S
@@ -125,14 +125,18 @@ class Desk:
             ask, house, None if ask.route.keeps else lambda params, _, now: elsewhere(params, now)
         )
 
-    def _answer(self, ask: Ask, house: api.House, view: View | None = None) -> api.Response:
+    def _answer(
+        self, ask: Ask, house: api.House, view: View | None = None, *, learns: bool = False
+    ) -> api.Response:
+        """`learns`: whether it is quick."""
         params, now = self._params(ask), int(self.clock())
         if isinstance(params, api.Response):
             return params
         began, spent = time.perf_counter(), time.thread_time()
         house.source.refresh()
         response = self._sent(ask, self._viewed(ask, params, now, house, view))
-        if ask.route.may_be_quick and response.rest is None:
+        is_made = response.account is None or response.account.get("cache") != "hit"
+        if learns and is_made and ask.route.may_be_quick and response.rest is None:
             key = key_of(ask.path, ask.accepted, params, now)
             self.quick.took(key, time.thread_time() - spent, time.perf_counter() - began)
         return response

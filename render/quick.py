@@ -41,8 +41,15 @@ def _age(text: str, now: int) -> int | str:
 class Quick:
     """The requests that were quick, those that were asked for last. Threads tell it, the reactor asks."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        cpu_s: float = _QUICK_S,
+        seconds: float = _SLOW_S,
+    ) -> None:
+        """Quick is what takes no more of a processor, and by the clock."""
+        self._clock, self._cpu_s, self._seconds = clock, cpu_s, seconds
         self._from: OrderedDict[int, float] = OrderedDict()  # since when each may be answered at once
         self._lock = Lock()
 
@@ -52,7 +59,7 @@ class Quick:
     def took(self, key: int, cpu_s: float, seconds: float) -> None:
         """An answer was made by a thread."""
         with self._lock:
-            if cpu_s > _QUICK_S or seconds > _SLOW_S:
+            if cpu_s > self._cpu_s or seconds > self._seconds:
                 self._from.pop(key, None)
                 return
             self._from.setdefault(key, 0.0)

@@ -65,8 +65,8 @@ class Reception:
     counters: Callable[[], bytes]  # Prometheus' text
     ended: Callable[[Note, int, int], None]
     pending: int = field(default=0, init=False)
-    _newest: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_CROWD), init=False)
     heavy: int = field(default=0, init=False)  # of these, those that are a worker's or wait for one
+    _newest: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_CROWD), init=False)
 
     def take(self, request: Request) -> None:
         """In the reactor's thread; the answer is written at once or later."""
@@ -108,9 +108,6 @@ class Reception:
             return api.Response(self.counters(), COUNTERS_TYPE, headers=NOT_CACHED)
         if route.at_once:
             return api.respond(route.view, {}, self.desk.house, int(self.desk.clock()))
-        bounds = self.desk.house.http
-        if self.pending - self.heavy >= bounds.running_max + bounds.waiting_max:
-            return _busy(f"{self.pending} requests are being worked on or wait")
         # who may not change things may still ask, so only a POST has a body
         body = request.content.read() if method == "POST" else b""
         ask = Ask(
@@ -130,7 +127,9 @@ class Reception:
         if isinstance(answer, api.Response):
             request.note.made(answer.account)
             return answer
-        aid = None
+        bounds, aid = self.desk.house.http, None
+        if self.pending - self.heavy >= bounds.running_max + bounds.waiting_max:
+            return _busy(f"{self.pending} requests are being worked on or wait")
         if answer is not None and assistant is not None:
             aid = Aid(answer, assistant.ask(self.desk.errand(ask, answer)))
         Deferred.fromCoroutine(self._respond(request, ask, aid)).addErrback(_not_written)

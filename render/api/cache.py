@@ -23,6 +23,7 @@ import numpy as np
 
 from render.api.response import Response
 from render.config import DEFAULT_CACHE, CacheBounds
+from render.errors import TooHeavy
 from render.reading import Request, SeriesIds, Window
 from render.request import Params
 from render.source import Source
@@ -31,6 +32,7 @@ _OPEN_S = 150  # agents send once a minute what they have; what comes later than
 _ROLLED_UP_S = 10  # an answer of coarse archives lives so long: what was read may not have been rolled up yet
 _WATCHED_MAX = 20_000  # series whose open interval is read again, some milliseconds
 _ENTRY_BYTES = 1024  # of an entry beside its body
+_AT_ONCE_BYTES = 256 << 10  # of a body to be compressed, or numbers of series to be read again
 _OF_ALL = 8  # an entry takes no more than this part of all
 _OTHERS = frozenset(
     ("from", "until", "noCache", "cacheTimeout", "_salt", "_", "_t")
@@ -152,12 +154,24 @@ class Cache:
             return CacheStatistics(self._hits, self._misses, len(self._entries), self._bytes)
 
     def find(
-        self, request: bytes, window: Window, now: int, source: Source, max_age_s: int = 0
+        self,
+        request: bytes,
+        window: Window,
+        now: int,
+        source: Source,
+        max_age_s: int = 0,
+        *,
+        at_once: bool = False,
     ) -> Response | None:
-        """The answer to be given again, None if there is none. `max_age_s`: so old may it be whatever has come."""
+        """The answer to be given again, None if there is none. `max_age_s`: so old may it be whatever has come.
+
+        `at_once`: raises TooHeavy where looking, or what is done with such a body, takes a millisecond or more.
+        """
         with self._lock:
             at = _place(request, window, self._steps.get(request, 1))
             entry = self._entries.get(at)
+        if at_once and entry is not None and entry.bytes > _AT_ONCE_BYTES:
+            raise TooHeavy
         good = entry is not None and self._is_good(entry.reuse, now, source, max_age_s)
         with self._lock:
             self._hits, self._misses = self._hits + good, self._misses + (not good)

@@ -17,6 +17,11 @@ from render.transfer import sent
 from tests.render.api.store import NOW, house
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("render.errand._SECONDS", 600)
+
+
 def errand(path: str, query: str, accepted: Sequence[str] = (), known: Sequence[str] = ()) -> Errand:
     return Errand(path, Sent(parse_qs(query, keep_blank_values=True)), b"", NOW, accepted, known)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -32,8 +33,18 @@ def ask(target: str, path: str = "/render", **more: str) -> Ask:
     return Ask("1", "GET", path, found, urlencode(parameters).encode())
 
 
+def lenient(clock: Callable[[], float] = time.monotonic) -> Quick:
+    """Whatever the machine does beside, and though the first of all wait for kernels."""
+    return Quick(clock, cpu_s=600, seconds=600)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("render.desk.LIGHT", LIGHT._replace(seconds=600))
+
+
 def desk(to: House | None = None, quick: Quick | None = None) -> Desk:
-    return Desk(to or house(), NO_WORKERS, lambda: NOW, quick or Quick())
+    return Desk(to or house(), NO_WORKERS, lambda: NOW, quick or lenient())
 
 
 def by_a_thread(at: Desk, asked: Ask) -> Response:
@@ -45,7 +56,6 @@ def test_what_was_quick_is_answered_at_once_the_next_time_and_just_so(target: st
     at, asked = desk(), ask(target)
     with pytest.raises(TooHeavy):
         at.answer_at_once(asked)
-    by_a_thread(at, asked)  # the first of all may have waited for kernels
     first = by_a_thread(at, asked)
     assert replace(at.answer_at_once(asked), account=None) == replace(first, account=None)
 
@@ -127,7 +137,7 @@ class Anything:
 
 def test_one_that_became_heavy_is_not_tried_for_a_while() -> None:
     now = 0.0
-    at = desk(quick=Quick(lambda: now))
+    at = desk(quick=lenient(lambda: now))
     assert isinstance(at.house.source, MemoryStore)
     start = NOW - (LIGHT.points + 1)
     at.house.source.add("a.wide", start, 1, [1.0] * (LIGHT.points + 1))
@@ -172,6 +182,24 @@ def test_what_an_assistant_finds_too_heavy_is_not_tried_for_a_while() -> None:
     with pytest.raises(TooHeavy):
         at.assisted(asked, known, runner(house())(at.errand(asked, known)))
     assert not at.quick.has(known.key)
+
+
+def test_a_large_kept_answer_is_for_a_thread_though_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    at, asked = desk(replace(house(), cache=Cache()), Slow()), ask("a.*")
+    by_a_thread(at, asked)
+    monkeypatch.setattr("render.api.cache._AT_ONCE_BYTES", 100)
+    with pytest.raises(TooHeavy):
+        at.answer_at_once(asked)
+    assert by_a_thread(at, asked).account == {"cache": "hit"}
+
+
+def test_what_was_quick_only_as_it_was_kept_is_not_quick() -> None:
+    keeping, asked, quick = replace(house(), cache=Cache()), ask("a.*"), lenient()
+    first = by_a_thread(desk(keeping), asked)
+    again = by_a_thread(desk(keeping, quick), asked)
+    assert (again.body, again.account) == (first.body, {"cache": "hit"})
+    with pytest.raises(TooHeavy):
+        desk(house(), quick).answer_at_once(asked)
 
 
 class Slow(Quick):
