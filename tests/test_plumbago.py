@@ -151,8 +151,8 @@ def test_an_old_one_that_dies_meanwhile_is_replaced_by_the_new_one(supervised: S
     slow = int(supervised.until("renderer slow"))
     supervised.how.write_text("after")
     os.kill(renderers[-1], signal.SIGKILL)
-    os.kill(slow, signal.SIGKILL)
     supervised.until("the renderer ended; a new one is starting already")
+    os.kill(slow, signal.SIGKILL)
     supervised.until("the renderer ended with status -9 and is started again")
     supervised.until("renderer after")
     assert supervised.process.poll() is None
