@@ -49,7 +49,7 @@ class Small(Child):
         os.close(tell)
 
 children = [Small("receiver", [], {}), Small("renderer", [], {}, is_replaced=True)]
-sys.exit(Supervisor(children, lambda: os.write(1, b"all ready\n"), replace_s=1.0).run())
+sys.exit(Supervisor(children, lambda: os.write(1, b"all ready\n"), replace_s=float(os.environ.get("REPLACE_S", "1"))).run())
 """
 
 
@@ -144,7 +144,8 @@ def test_sighups_while_one_starts_have_another_started_once(supervised: Supervis
     assert "newest" not in supervised.text
 
 
-def test_an_old_one_that_dies_meanwhile_is_replaced_by_the_new_one(supervised: Supervised) -> None:
+def test_an_old_one_that_dies_meanwhile_is_replaced_by_the_new_one(tmp_path: Path) -> None:
+    supervised = Supervised(tmp_path, env={**os.environ, "REPLACE_S": "60"})
     supervised.how.write_text("slow")
     renderers = children(supervised)
     supervised.hang_up()
