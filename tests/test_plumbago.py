@@ -49,7 +49,8 @@ class Small(Child):
         os.close(tell)
 
 children = [Small("receiver", [], {}), Small("renderer", [], {}, is_replaced=True)]
-sys.exit(Supervisor(children, lambda: os.write(1, b"all ready\n"), replace_s=float(os.environ.get("REPLACE_S", "1"))).run())
+replace_s = float(os.environ.get("REPLACE_S", "1"))
+sys.exit(Supervisor(children, lambda: os.write(1, b"all ready\n"), replace_s=replace_s).run())
 """
 
 
