@@ -20,6 +20,9 @@ from render.api.response import Response, failure
 from render.statistics import Note
 
 _LENGTH_CHARS_MAX = 100
+_SENT_BYTES = (
+    1 << 20
+)  # at a time, if the client takes so many: Twisted's 128 KiB are two dozen turns for 3 MB
 
 
 class Request(http.Request):
@@ -116,6 +119,7 @@ class Channel(http.HTTPChannel):
             cast(Any, self.transport).abortConnection()
             return
         self._counted = True
+        cast(Any, self.transport).SEND_LIMIT = _SENT_BYTES
         self.site.connections += 1
         self.site.channels.add(self)
         super().connectionMade()

@@ -24,23 +24,28 @@ _POINTS_AT_ONCE = 1 << 16  # their text, some 2 MiB, stays in the cache between 
 
 def encode(series: SeriesList, how: Presentation) -> bytes:
     """The series as JSON; `[]` if none of them has a point."""
-    body = b"".join(chunks(series, how))
+    rows = list(_in_order(_fitted(series, how), how))
+    body = b"".join([b"[", *(row[1:] for row in rows[:1]), *rows[1:], b"]"])  # without the first comma
     return indented(body) if how.pretty else body
 
 
 def chunks(series: SeriesList, how: Presentation) -> Iterator[bytes]:
     """The same piece by piece, made as they are taken, in one line whatever is asked for."""
-    if how.max_data_points is not None and any(block.values.size for block in series.blocks):
-        series = consolidated(series, how.max_data_points)
     pieces: list[bytes | memoryview] = [b"["]
     size = 1
-    for row in _in_order(series, how):
+    for row in _in_order(_fitted(series, how), how):
         pieces.append(row if size > 1 else row[1:])  # without the first comma
         size += len(row)
         if size > _CHUNK_BYTES:
             yield b"".join(pieces)
             pieces, size = [], 2
     yield b"".join([*pieces, b"]"])
+
+
+def _fitted(series: SeriesList, how: Presentation) -> SeriesList:
+    if how.max_data_points is None or not any(block.values.size for block in series.blocks):
+        return series
+    return consolidated(series, how.max_data_points)
 
 
 def _in_order(series: SeriesList, how: Presentation) -> Iterator[memoryview]:
