@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -36,8 +36,9 @@ _RETENTION_DAYS = 390
 _SOME = 100  # series, of these hosts
 _HOSTS = r"web-00[0-9]"
 _HEAVY = 2_000  # series that a heavy query reads: 24 h of them are 2.9 M datapoints
-_CONNECTIONS, _SECONDS, _WARM_S = 8, 4, 1
-_WARM = 6_000  # windows that warming up uses up
+_CONNECTIONS, _SECONDS, _WARM_S = 8, 3, 1
+_WARM, _ROUND = 6_000, 5_200  # windows that warming up uses up, and a round
+_ROUNDS = 3  # of all, in turns: the median of each, as other work on the machine comes and goes
 _LIGHT_RUNS, _PAUSE_S = 1000, 0.005
 _SOME_MS = 57  # carbonapi's
 _FOUND_MS = 20
@@ -122,19 +123,18 @@ def _minutes(series: int) -> Day:
 
 def _one_series(folder: Path, ours: Served, peers: list[Served], name: str, day: Day) -> Iterator[Row]:
     what = f"http: one series, 24 h, JSON, {_CONNECTIONS} connections"
-    ask = partial(_rates, folder, name=name, day=day)
-    mine = ask(ours)
-    for peer in peers:
-        theirs, times = ask(peer), 6 if peer.is_graphite else None
+    mine, *others = _in_turns(folder, [ours, *peers], name, day, range(1, _ROUNDS + 1))
+    for peer, theirs in zip(peers, others, strict=True):
+        times = 6 if peer.is_graphite else None
         yield Row(what, mine.a_second, "requests/s", peer.name, theirs.a_second, times=times)
         # what else the machine does, and how many processors there are, is not in it
         yield Row(what, mine.a_cpu_second, "requests/CPU-s", peer.name, theirs.a_cpu_second)
-    what, mine = f"{what}, the same again", ask(ours, again=True)
-    for peer in peers:
-        if peer.is_graphite:  # the other is run without its cache
-            theirs = ask(peer, again=True)
-            yield Row(what, mine.a_second, "requests/s", peer.name, theirs.a_second, times=6)
-            yield Row(what, mine.a_cpu_second, "requests/CPU-s", peer.name, theirs.a_cpu_second)
+    what = f"{what}, the same again"
+    graphite = [peer for peer in peers if peer.is_graphite]  # the other is run without its cache
+    mine, *others = _in_turns(folder, [ours, *graphite], name, day, [0] * _ROUNDS)
+    for peer, theirs in zip(graphite, others, strict=True):
+        yield Row(what, mine.a_second, "requests/s", peer.name, theirs.a_second, times=6)
+        yield Row(what, mine.a_cpu_second, "requests/CPU-s", peer.name, theirs.a_cpu_second)
 
 
 class _Rates(NamedTuple):
@@ -144,14 +144,24 @@ class _Rates(NamedTuple):
     a_cpu_second: float
 
 
-def _rates(folder: Path, served: Served, *, name: str, day: Day, again: bool = False) -> _Rates:
+def _in_turns(
+    folder: Path, every: list[Served], name: str, day: Day, numbers: Sequence[int]
+) -> Iterator[_Rates]:
+    """Each one's, the median of these rounds."""
+    rounds = [[_rates(folder, served, name, day, number) for served in every] for number in numbers]
+    for taken in zip(*rounds, strict=True):
+        yield _Rates(*map(statistics.median, zip(*taken, strict=True)))
+
+
+def _rates(folder: Path, served: Served, name: str, day: Day, number: int) -> _Rates:
+    """`number` of the round, whose windows are its own; 0 = the same again and again."""
     asked, script = served.asked(name, day, STEP_S, _DAY_POINTS), folder / "wrk.lua"
     run = partial(requests_a_second, served.port, script, connections=_CONNECTIONS)
     with Client(served.port) as client:
         client.get(asked.at(_WARM - 1))  # the first of all may wait for kernels to be compiled
-    script.write_text(asked.script(0, 0 if again else 1))
+    script.write_text(asked.script(0, min(number, 1)))
     run(seconds=_WARM_S)
-    script.write_text(asked.script(0 if again else _WARM, 0 if again else 1))
+    script.write_text(asked.script(_WARM + (number - 1) * _ROUND if number else 0, min(number, 1)))
     before = served.cpu_s()
     rate = run(seconds=_SECONDS)
     return _Rates(rate, rate * _SECONDS / (served.cpu_s() - before))
@@ -177,11 +187,14 @@ def _light_beside_heavy(folder: Path, ours: Served, name: str, day: Day) -> Row:
     script.write_text(heavy.script(0, 1))
     with Client(ours.port) as client:
         _p99_s(client, asked, 0)
-        alone = _p99_s(client, asked, _LIGHT_RUNS)
-        with load(ours.port, script, connections=4, seconds=60) as heavies:
-            time.sleep(1)  # the workers are there then
-            beside = _p99_s(client, asked, 2 * _LIGHT_RUNS)
-            heavies.terminate()
+        taken = []
+        for number in range(1, _ROUNDS + 1):
+            alone = _p99_s(client, asked, (2 * number - 1) * _LIGHT_RUNS)
+            with load(ours.port, script, connections=4, seconds=60) as heavies:
+                time.sleep(1)  # the workers are there then
+                taken.append((alone, _p99_s(client, asked, 2 * number * _LIGHT_RUNS)))
+                heavies.terminate()
+    alone, beside = map(statistics.median, zip(*taken, strict=True))
     what = f"http: one series, p99 while 4 ask for groups of {len(day.names):,} × 24 h"
     return Row(what, beside * 1000, "ms", "its p99 alone", alone * 1000, times=1 / 3)
 
