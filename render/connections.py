@@ -32,6 +32,7 @@ class Request(http.Request):
     content: Any  # a file
     form_type = ""
     head = b""  # of the answer: the lines that all answers of a kind have
+    is_gone = False  # the client, before all was written
     _refused = False
     _note: Note | None = None
 
@@ -70,6 +71,10 @@ class Request(http.Request):
         self.path = path.partition(b"?")[0]
         if not self._refused:
             self.channel.site.answer(self)
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802  # Twisted's name
+        self.is_gone = True
+        super().connectionLost(reason)
 
     def answer(self, response: Response) -> None:
         """All of the answer."""

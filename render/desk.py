@@ -20,7 +20,7 @@ from render.api.response import View, error_response
 from render.config import Limits
 from render.errand import Errand, done, packed
 from render.errors import RenderError, TooHeavy
-from render.quick import LIGHT, TEXT_BYTES_MAX, Quick, key_of
+from render.quick import LIGHT, TEXT_BYTES_MAX, Luck, Quick, key_of
 from render.request import Params, read_params
 from render.transfer import sent
 from render.workers import Question, Workers
@@ -57,6 +57,7 @@ class Desk:
     workers: Workers
     clock: Callable[[], float] = time.time
     quick: Quick = field(default_factory=Quick)
+    luck: Luck = field(default_factory=Luck)  # of those that an assistant might answer
 
     def answer_at_once(self, ask: Ask, *, makes: bool = True) -> api.Response | Known:
         """In the reactor's thread: what is kept, and what was quick before; without `makes` that is only told.
@@ -74,12 +75,15 @@ class Desk:
         is_quick = self.quick.has(known.key)
         if makes and is_quick:
             return self._made_at_once(ask, known)
+        looks = ask.route.keeps and (not is_quick or self.luck.says())
         try:
-            return self._sent(ask, self._viewed(ask, params, now, self._kept if ask.route.keeps else None))
+            response = self._sent(ask, self._viewed(ask, params, now, self._kept if looks else None))
         except TooHeavy:
             if is_quick:
                 return known
             raise
+        self.luck.was_good()
+        return response
 
     def _made_at_once(self, ask: Ask, known: Known) -> api.Response:
         try:

@@ -21,6 +21,7 @@ _QUICK_S = 0.005  # of a processor
 _SLOW_S = 0.05  # by the clock: it may have waited for a disk
 _AGAIN_S = 60.0  # after which one that was not quick when it had to be is tried again
 _REQUESTS_MAX = 16_384
+_TRIES, _SELDOM = 64, 8  # in vain, before it is looked only so seldom
 _WINDOW = ("from", "until")
 
 
@@ -71,3 +72,17 @@ class Quick:
         """It had to be handed over after all."""
         with self._lock:
             self._from[key] = self._clock() + _AGAIN_S
+
+
+class Luck:
+    """Whether to look for a kept answer: where none was found for long, only now and then."""
+
+    def __init__(self) -> None:
+        self._left = _TRIES
+
+    def says(self) -> bool:
+        self._left -= 1
+        return self._left > 0 or self._left % _SELDOM == 0
+
+    def was_good(self) -> None:
+        self._left = _TRIES

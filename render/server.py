@@ -84,6 +84,7 @@ def serve(
     is_warm = is_compiled()
     if is_warm:
         warm_up(house)
+    gc.set_threshold(20_000, 20, 20)  # a request makes some hundreds of objects, and no circles
     gc.freeze()  # what is there stays, and need not be looked through again and again
     jobs = Jobs(partial(work, house), runner(house))
     workers = Workers(worker_count, jobs, partial(_apart, house, [listening.fileno(), *own_fds]))

@@ -19,7 +19,7 @@ from render.extras import Extras
 from render.functions import REGISTRY
 from render.functions.custom import SERIES, _guard, function
 from render.lookups.tables import Aliases, Key, Lookups
-from render.quick import LIGHT, Quick, key_of
+from render.quick import LIGHT, Luck, Quick, key_of
 from render.workers import Jobs, Workers
 from tests.render.api.store import NOW, MemoryStore, house
 
@@ -257,3 +257,11 @@ def test_only_so_many_are_remembered_those_asked_for_last(monkeypatch: pytest.Mo
     for number in (1, 2, 3, 1, 4):
         quick.took(number, 0.0, 0.0)
     assert [number for number in range(6) if quick.has(number)] == [1, 3, 4]
+
+
+def test_where_looking_was_in_vain_for_long_it_is_done_seldom_until_it_is_good_again() -> None:
+    luck = Luck()
+    assert all(luck.says() for _ in range(63))
+    assert sum(luck.says() for _ in range(80)) == 10
+    luck.was_good()
+    assert all(luck.says() for _ in range(63))
