@@ -67,6 +67,8 @@ def _one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
 
         try:
             command(*args, **kwargs)
+        except BrokenPipeError:  # `| head` has what it wants: click ends quietly
+            raise
         except (RenderError, StorageError, OSError) as error:
             click.echo(f"plumbago: {error}", err=True)
             sys.exit(1)

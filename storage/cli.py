@@ -42,6 +42,8 @@ def one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
 
         try:
             command(*args, **kwargs)
+        except BrokenPipeError:  # `| head` has what it wants: click ends quietly
+            raise
         except (StorageError, OSError) as error:
             click.echo(f"plumbago: {error}", err=True)
             sys.exit(1)

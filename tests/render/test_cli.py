@@ -294,3 +294,16 @@ def test_a_port_that_is_taken_or_a_folder_without_a_store_is_one_line_and_status
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
             assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
             assert said in done.stderr
+
+
+def test_whoever_reads_no_more_ends_it_without_a_word(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.create([f"a.{'b' * 200}{i}" for i in range(2000)])
+    store.close()
+    command = [sys.executable, "-m", "plumbago", "find", "a.*", "--data", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
