@@ -253,6 +253,10 @@ class Limits:
         None  # no setting: the server asks for less than all to see whether a request is light
     )
 
+    @property
+    def may_wait(self) -> bool:
+        return self.light is None or self.light.waits
+
 
 DEFAULT_LIMITS = Limits()
 

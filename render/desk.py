@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from render import api
-from render.api.cache import Cache
 from render.api.cache import key_of as cache_key
 from render.api.response import View, error_response
 from render.config import Limits
@@ -197,7 +196,6 @@ def work(house: api.House, question: Question, cancelled: Callable[[], bool]) ->
     house.source.refresh()
     route = api.route(question.path)
     assert route is not None  # the server has found it
-    # the server keeps answers, a worker says how
-    cache = Cache(replace(house.cache.bounds, bytes_max=0)) if house.cache is not None else None
+    cache = house.cache.of_another_process() if house.cache is not None else None
     here = replace(house, cancelled=cancelled, cache=cache)
     return api.respond(route.view, question.params, here, question.now)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import msgpack  # type: ignore[import-untyped]  # it has none
 
 from render import api
-from render.api.cache import Cache
 from render.api.response import Response
 from render.errors import TooHeavy
 from render.quick import LIGHT
@@ -41,8 +40,7 @@ def packed(errand: Errand) -> bytes:
 
 def runner(house: api.House) -> Callable[[bytes], bytes]:
     """What the other process does with each message."""
-    # it keeps no answers, but says how
-    cache = Cache(replace(house.cache.bounds, bytes_max=0)) if house.cache is not None else None
+    cache = house.cache.of_another_process() if house.cache is not None else None
     light = LIGHT._replace(seconds=_SECONDS)
     return partial(_run, replace(house, cache=cache, limits=replace(house.limits, light=light)))
 

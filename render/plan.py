@@ -226,7 +226,7 @@ class Expression:
     def shifted(self, seconds: int) -> SeriesList:
         """Over the window that begins and ends so much later."""
         start, until = self.context.window
-        return self.context.evaluate(self.node, start + seconds, until + seconds)
+        return self.evaluate(start + seconds, until + seconds)
 
 
 @dataclass(frozen=True)
@@ -238,10 +238,6 @@ class _Asked(Expression):
     def evaluate(self, start: int | None = None, until: int | None = None) -> SeriesList:
         self.windows.append((start, until))
         return SeriesList()
-
-    def shifted(self, seconds: int) -> SeriesList:
-        start, until = self.context.window
-        return self.evaluate(start + seconds, until + seconds)
 
 
 def _call(call: Call, context: Context) -> SeriesList:

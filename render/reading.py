@@ -179,7 +179,7 @@ class Request:
 
     def may_wait(self) -> None:
         """What follows may wait for another process, or matches a user's pattern. Raises TooHeavy if it must not."""
-        if self.limits.light is not None and not self.limits.light.waits:
+        if not self.limits.may_wait:
             raise TooHeavy
 
     def check_names(self, function: str, series: SeriesList) -> SeriesList:

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 OPEN = Door(DEFAULT_ACCESS, NoKeys(), local=True)  # without tokens, to its own host only
-_LENGTH_CHARS_MAX = 100
 _LOG = logging.getLogger(__name__)
 _END_S = SOON_S + 0.15  # after a signal, though a thread hold what the end waits for
 _ASSISTANTS_MAX = 3  # more than that, and the reactor has no time to ask them
@@ -113,7 +112,7 @@ def serve(
 
 def _assistant_count(workers: Workers) -> int:
     """The reactor's thread has a processor; where there is only one, another process is of no help."""
-    return min(_ASSISTANTS_MAX, (os.cpu_count() or 1) - 1) if workers.count else 0
+    return min(_ASSISTANTS_MAX, len(os.sched_getaffinity(0)) - 1) if workers.count else 0
 
 
 def _readiness(store: Store, house: api.House, has_receiver: bool) -> Readiness:

@@ -145,6 +145,10 @@ class Cache:
     _hits: int = field(default=0, init=False)
     _misses: int = field(default=0, init=False)
 
+    def of_another_process(self) -> Cache:
+        """One that keeps nothing: there is only said how an answer may be given again."""
+        return Cache(replace(self.bounds, bytes_max=0))
+
     @property
     def entry_bytes_max(self) -> int:
         return self.bounds.bytes_max // _OF_ALL

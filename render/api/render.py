@@ -30,8 +30,7 @@ def view(params: Params, house: House, now: int) -> Response:
     if house.cache is None or not request.may_be_kept or "now" in params or Parameters(params).body:
         return _new(params, request, house, now)
     key, window = key_of("/render", params, house.source), Window(request.start, request.until)
-    light = house.limits.light
-    at_once = light is not None and not light.waits
+    at_once = not house.limits.may_wait
     found = house.cache.find(key, window, now, house.source, request.cache_s, at_once=at_once)
     if found is not None:
         return replace(found, account={"cache": "hit"})
